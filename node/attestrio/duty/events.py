@@ -1,0 +1,96 @@
+"""What can happen to a batch, and why it did not: steps, reasons and end states.
+
+The codes are public: they appear in logs, metrics, JSON output and `batch explain`, and `docs/reasons.md` is made
+from `Reason.meaning`. A code may be added; none is renamed or given another meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+from attestrio.roles import BatchNumber
+
+
+class Step(StrEnum):
+    """One stage a batch passes on this node, in the usual order."""
+
+    TOLD = "told"  # the status named this number
+    PERSISTED = "persisted"  # this node holds the batch durably
+    HASHED = "hashed"  # its hash is known, so there is something to sign
+    RECORDED = "recorded"  # the vote is on disk, before any signature leaves
+    SIGNED = "signed"
+    SENT = "sent"  # the vote is in the register; links carry it from there
+    SEEN = "seen"  # a vote of somebody for this batch was counted
+    CERTIFIED = "certified"  # a verified certificate is stored durably
+    SUBMITTED = "submitted"  # a certificate or response was handed on
+
+
+class Reason(StrEnum):
+    """Why a step ended as it did. The value is the stable code; `meaning` is one sentence for an operator."""
+
+    meaning: str
+
+    def __new__(cls, code: str, meaning: str) -> Self:
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    OK = "ok", "The step was done."
+
+    # the main node, or whoever else was asked
+    MAIN_NODE_DOWN = "main_node_down", "The main node gave no usable answer; it is asked again at every interval."
+    STATUS_NOT_KNOWN = "status_not_known", "The main node answers, but names no batch yet."
+    FIRST_BATCH_PRUNED = (
+        "first_batch_pruned",
+        "The first batch to attest was pruned before it had a certificate, so no batch can be named.",
+    )
+    SOURCE_FAILED = "source_failed", "The store or the batch source failed to answer; it is asked again."
+    GENESIS_CHANGED = "genesis_changed", "The status belongs to another genesis, which ends the epoch."
+    MOVED_BACKWARDS = (
+        "moved_backwards",
+        "The status stayed below the known number longer than stale_grace_s, which ends the epoch.",
+    )
+
+    # this node and its batch
+    BATCH_NOT_PERSISTED = "batch_not_persisted", "This node does not hold the batch yet."
+    HASH_NOT_AVAILABLE = "hash_not_available", "The batch is held, but its hash is not known yet."
+    BATCH_CONFLICT = "batch_conflict", "Two different hashes were given for one batch number."
+    SUPERSEDED = "superseded", "The status moved past the batch before this node could sign it."
+
+    # voting
+    NO_COMMITTEE = "no_committee", "The genesis names no attesters, so nobody votes."
+    NOT_IN_COMMITTEE = "not_in_committee", "The key of this node is not in the committee."
+    SIGNING_REFUSED = "signing_refused", "Signing was refused, because the vote could contradict an earlier one."
+    VOTE_BELOW_FLOOR = "vote_below_floor", "The vote came after the register had left this number behind."
+    VOTE_NOT_NEWER = "vote_not_newer", "The register already holds an equal or newer vote of the same key."
+    VOTE_INVALID = "vote_invalid", "A vote was malformed, for another genesis, or badly signed."
+
+    # certificates
+    QUORUM_NOT_REACHED = "quorum_not_reached", "Too little weight has voted for one hash so far."
+    QC_CONFLICT = "qc_conflict", "A certificate names another hash than the batch this node holds."
+    QC_INVALID = "qc_invalid", "A certificate was assembled or received that does not verify."
+    QC_KNOWN = "qc_known", "A certificate for the batch was stored before."
+    QC_ELSEWHERE = "qc_elsewhere", "The main node went on, so it has the certificate; this node did not collect one."
+
+
+class EndState(StrEnum):
+    """How a batch ended on this node. Every batch seen has exactly one."""
+
+    CERTIFIED = "certified"  # a verified certificate is stored here
+    MISSED = "missed"  # this node had to act and could not
+    SKIPPED = "skipped"  # this node had nothing to do, or the network went on without it
+    OPEN = "open"  # not ended yet
+
+
+@dataclass(frozen=True, slots=True)
+class DutyEvent:
+    """One step of one batch. `at` is wall time, in seconds since 1970; `detail` is free text for people."""
+
+    batch: BatchNumber
+    step: Step
+    at: float
+    reason: Reason
+    detail: str
