@@ -1,0 +1,274 @@
+"""TOML file, environment and flags to one frozen `NodeConfig`.
+
+Precedence: flag > environment > file > default. Environment names are `ATTESTRIO_<SECTION>_<KEY>` in capitals. An
+unknown key is an error that names the key and the file. Secrets come from a `*_file` or from the environment, never
+from the TOML file itself. Relative paths in a file are taken from the folder of that file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast
+
+import msgspec
+
+from attestrio.errors import SetupError
+
+PREFIX = "ATTESTRIO_"
+
+
+class BadConfig(SetupError):
+    """A configuration that cannot be used; says which key of which source, and what to do."""
+
+    code: ClassVar[str] = "bad_config"
+
+    def __init__(self, source: str, problem: str) -> None:
+        super().__init__(f"{source}: {problem}")
+        self.source, self.problem = source, problem
+
+
+class Secret(str):
+    """A text that is never shown. `reveal()` is the only way to it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+    __str__ = __repr__
+    __format__ = cast("Any", lambda self, _spec: "<secret>")
+
+    def reveal(self) -> str:
+        return str.__str__(self)
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all sections: frozen, and strict about keys."""
+
+
+def _positive(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} has to be above 0, not {value}")
+
+
+class NodeSection(Section, frozen=True):
+    data_dir: str = "attestrio-data"
+    """Folder of everything this node keeps; made with mode 0700."""
+    grace_s: float = 5.0
+    """Seconds that a stopping node may take to finish what it has begun."""
+
+    def __post_init__(self) -> None:
+        _positive(grace_s=self.grace_s)
+
+
+class KeysSection(Section, frozen=True):
+    attester_file: str | None = None
+    """File with the attester's secret key; without a key the node collects certificates and does not vote."""
+    attester: Secret | None = None
+    """The key itself: environment only."""
+
+
+class GenesisSection(Section, frozen=True):
+    file: str | None = None
+    """Genesis as proto3 JSON; without it the main node is asked."""
+
+
+class MainNodeSection(Section, frozen=True):
+    url: str | None = None
+    """JSON-RPC address of the main node; absent on the main node itself."""
+    poll_s: float | None = None
+    """Seconds between two status polls; default 5, or 1 over the node's own store."""
+    timeout_s: float = 10.0
+    stale_grace_s: float = 60.0
+    """Seconds for which lower numbers count as a lagging replica."""
+    max_answer_bytes: int = 1 << 20
+
+    def __post_init__(self) -> None:
+        _positive(poll_s=self.poll_s, timeout_s=self.timeout_s, max_answer_bytes=self.max_answer_bytes)
+        if self.stale_grace_s < 0:
+            raise ValueError(f"stale_grace_s has to be 0 or more, not {self.stale_grace_s}")
+
+
+class BatchesSection(Section, frozen=True):
+    source: Literal["main-node", "file"] = "main-node"
+    """Where the batch to sign comes from."""
+    file: str | None = None
+    """JSON lines of {"number", "hash"}, appended to by whatever seals batches."""
+    poll_s: float = 1.0
+    first: int | None = None
+    """First batch of this genesis: the one that holds L2 block `genesis.first_block`."""
+
+    def __post_init__(self) -> None:
+        _positive(poll_s=self.poll_s)
+        if self.first is not None and not 0 <= self.first < 1 << 64:
+            raise ValueError("first has to be a number of 64 bits")
+        if self.source == "file" and not self.file:
+            raise ValueError('source = "file" needs the key file')
+
+
+class ServeSection(Section, frozen=True):
+    bind: str = "127.0.0.1:3060"
+    """Where the main-node API listens (host:port; port 0 picks a free one)."""
+    next_rule: Literal["gap", "max"] = "gap"
+    """Next batch: the lowest without a certificate, or one above the highest certificate as zksync-era answers."""
+
+
+class LogSection(Section, frozen=True):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+    """auto: console on a terminal, JSON otherwise."""
+
+
+class NodeConfig(Section, frozen=True):
+    """Everything one node needs to know. A node with `serve` is a main node."""
+
+    node: NodeSection = NodeSection()
+    keys: KeysSection = KeysSection()
+    genesis: GenesisSection = GenesisSection()
+    main_node: MainNodeSection = MainNodeSection()
+    batches: BatchesSection = BatchesSection()
+    serve: ServeSection | None = None
+    log: LogSection = LogSection()
+
+    @property
+    def poll_s(self) -> float:
+        """Seconds between two status polls, with the default of the role."""
+        if self.main_node.poll_s is not None:
+            return self.main_node.poll_s
+        return 5.0 if self.serve is None else 1.0
+
+
+PATHS = {("node", "data_dir"), ("keys", "attester_file"), ("genesis", "file"), ("batches", "file")}
+
+
+def sections() -> Iterator[tuple[str, type[Section]]]:
+    """Name and class of every section, in the order of the file."""
+    for field in msgspec.structs.fields(NodeConfig):
+        candidates = getattr(field.type, "__args__", (field.type,))
+        yield field.name, next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, Section))
+
+
+def keys() -> Iterator[tuple[str, str]]:
+    """Every (section, key) there is."""
+    for name, kind in sections():
+        for field in msgspec.structs.fields(kind):
+            yield name, field.name
+
+
+def env_name(section: str, key: str) -> str:
+    return f"{PREFIX}{section}_{key}".upper()
+
+
+def load_config(
+    path: str | Path | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> NodeConfig:
+    """The configuration from `path`, `env` and `overrides` ("section.key" → text), the last one winning.
+
+    Raises BadConfig with one sentence: which source, which key, what is wrong.
+    """
+    return explain_config(path, env=env, overrides=overrides)[0]
+
+
+def explain_config(
+    path: str | Path | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> tuple[NodeConfig, dict[tuple[str, str], str]]:
+    """As `load_config`, with the source of every key that is not a default."""
+    origin: dict[tuple[str, str], str] = {}
+    table = _read_file(Path(path)) if path is not None else {}
+    for section, key in list(keys()):
+        if key in table.get(section, {}):
+            origin[section, key] = str(path)
+    layers = [("environment", _from_env(env or {})), ("flag", _from_flags(overrides or {}))]
+    for name, layer in layers:
+        for (section, key), text in layer.items():
+            table.setdefault(section, {})[key] = text
+            origin[section, key] = name
+            _convert(table, name, strict=False)  # here, so that the error names its source
+    return _convert(table, str(path or "defaults"), strict=False), origin
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise BadConfig(str(path), "no such file; `attestrio config show` prints a complete one") from None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise BadConfig(str(path), f"cannot be read: {exc}") from None
+    except tomllib.TOMLDecodeError as exc:
+        raise BadConfig(str(path), f"not TOML: {exc}") from None
+    if "attester" in table.get("keys", {}):
+        raise BadConfig(
+            str(path), "keys.attester may not stand in a file: use keys.attester_file or ATTESTRIO_KEYS_ATTESTER"
+        )
+    _convert(table, str(path), strict=True)
+    for section, key in PATHS:
+        value = table.get(section, {}).get(key)
+        if value is not None:
+            table[section][key] = str(path.parent / value)
+    return table
+
+
+def _from_env(env: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    return {pair: env[env_name(*pair)] for pair in keys() if env_name(*pair) in env}
+
+
+def _from_flags(overrides: Mapping[str, str]) -> dict[tuple[str, str], str]:
+    known = {f"{section}.{key}": (section, key) for section, key in keys()}
+    for name in overrides:
+        if name not in known:
+            raise BadConfig("flag", f"unknown key {name}{_hint(name, known)}")
+        if name == "keys.attester":
+            raise BadConfig("flag", "a secret on the command line is seen by everybody: use ATTESTRIO_KEYS_ATTESTER")
+    return {known[name]: text for name, text in overrides.items()}
+
+
+def _convert(table: dict[str, Any], source: str, *, strict: bool) -> NodeConfig:
+    _refuse_unknown(table, source)
+    try:
+        return msgspec.convert(table, NodeConfig, strict=strict, dec_hook=_decode_secret)
+    except msgspec.ValidationError as exc:
+        text = str(exc)
+        what, _, where = text.partition(" - at `$")
+        where = where.rstrip("`").lstrip(".")
+        raise BadConfig(source, f"{where}: {what}" if where else what) from None
+
+
+def _decode_secret(kind: type, value: object) -> object:
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    raise ValueError("expected a text")
+
+
+def _refuse_unknown(table: dict[str, Any], source: str) -> None:
+    known = dict(sections())
+    for section, entries in table.items():
+        if section not in known:
+            raise BadConfig(source, f"unknown section [{section}]{_hint(section, known)}")
+        if not isinstance(entries, dict):
+            raise BadConfig(source, f"{section} has to be a section: [{section}]")
+        fields = {field.name for field in msgspec.structs.fields(known[section])}
+        for key in entries:
+            if key not in fields:
+                raise BadConfig(source, f"unknown key {section}.{key}{_hint(key, fields)}")
+
+
+def _hint(name: str, known: Mapping[str, object] | set[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def unused_environment(env: Mapping[str, str]) -> list[str]:
+    """Variables that look like ours and name no key: worth a warning, not an error (Kubernetes makes such names)."""
+    known = {env_name(section, key) for section, key in keys()}
+    prefixes = tuple(f"{PREFIX}{name.upper()}_" for name, _ in sections())
+    return sorted(name for name in env if name.startswith(prefixes) and name not in known)

@@ -1,0 +1,110 @@
+"""Imports point down, and only the files that may wait know trio, sockets or files.
+
+`RANK` and `WAITS` are the table of `docs/design.md`; a new folder or a file that starts to wait is a line here.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "node" / "attestrio"
+
+RANK = {
+    "errors": 0, "kit": 1, "schema": 2, "bls": 2, "roles": 3,
+    "duty": 4, "store": 4, "journal": 4, "l1": 4, "gorpc": 4, "stream": 4,
+    "status": 5, "zkevm": 5, "mainnode": 6, "quorum": 6, "batches": 7, "protection": 7, "operator": 7,
+    "attester": 8, "gossip": 8, "aggregator": 8, "resequence": 8,
+    "web": 9, "config": 10, "app": 11, "sim": 12, "cli": 13,
+}  # fmt: skip
+
+# What makes a file one that waits: trio itself, whatever runs on it, sockets and files.
+WAITERS = {"trio", "trio_util", "httpx", "hypercorn", "coredis", "apsw", "socket", "starlette"}
+
+# Where that is allowed: a whole folder, or `folder/file`.
+WAITS = {
+    "kit/retry", "kit/http", "kit/blocking", "kit/group_commit", "kit/sqlite", "kit/datadir", "kit/disk", "kit/limiter",
+    "duty/log", "store/sqlite", "store/memory", "status/watch", "status/runner", "status/local",
+    "mainnode/client", "mainnode/server", "quorum/finder", "quorum/watch", "quorum/verify",
+    "batches/main_node", "batches/local", "batches/keeper", "attester/runner",
+    "app", "sim", "cli",
+}  # fmt: skip
+
+MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").as_posix()
+
+
+def typing_only(tree: ast.AST) -> set[ast.AST]:
+    """The nodes under `if TYPE_CHECKING:`, which import nothing when the program runs."""
+    return {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for inner in ast.walk(node)
+    }
+
+
+def imports(path: Path, *, at_run_time: bool = False) -> set[tuple[str, ...]]:
+    """Dotted names a file imports, ours without the leading `attestrio`, relative ones resolved."""
+    tree = ast.parse(path.read_text())
+    skipped = typing_only(tree) if at_run_time else set()
+    found: set[tuple[str, ...]] = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found.update(tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                folder = path.relative_to(ROOT).parts[: -node.level]
+                base: tuple[str, ...] = ("attestrio", *folder, *(node.module or "").split("."))
+            else:
+                base = tuple((node.module or "").split("."))
+            base = tuple(part for part in base if part)
+            found.update((*base, alias.name) for alias in node.names)
+    return found
+
+
+def ours(path: Path) -> set[tuple[str, ...]]:
+    return {name[1:] for name in imports(path) if name[0] == "attestrio" and len(name) > 1}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_down(path):
+    here = path.relative_to(ROOT).with_suffix("").parts[0]
+
+    assert here in RANK, f"{here} has no rank"
+    for used in ours(path):
+        assert used[0] == here or (RANK.get(used[0], -1) < RANK[here] and used[0] in RANK), ".".join(used)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_shells_wait(path):
+    name = name_of(path)
+    waiters = {used[0] for used in imports(path, at_run_time=True)} & WAITERS
+
+    assert not waiters or name in WAITS or name.split("/")[0] in WAITS, f"{name} imports {sorted(waiters)}"
+
+
+def test_every_name_of_the_tables_is_in_use():
+    """A line that no file needs any more is taken out."""
+    names = {name_of(path) for path in MODULES}
+    folders = {name.split("/")[0] for name in names}
+
+    assert {entry for entry in WAITS if entry not in names | folders} == set()
+
+
+def test_the_check_notices_an_upward_import(tmp_path, monkeypatch):
+    (tmp_path / "roles").mkdir()
+    bad = tmp_path / "roles" / "bad.py"
+    bad.write_text("from attestrio.app import run_node\nfrom ..quorum import register\n")
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+
+    assert ours(bad) == {("app", "run_node"), ("quorum", "register")}
+    with pytest.raises(AssertionError):
+        test_imports_point_down(bad)

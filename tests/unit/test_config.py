@@ -1,0 +1,152 @@
+"""Configuration: who wins, and what a mistake is answered with."""
+
+from pathlib import Path
+
+import pytest
+from attestrio.config import (
+    BadConfig,
+    NodeConfig,
+    Secret,
+    env_name,
+    explain_config,
+    keys,
+    load_config,
+    unused_environment,
+)
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(text):
+        path = tmp_path / "node.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_nothing_given_is_all_defaults():
+    config = load_config()
+
+    assert config == NodeConfig()
+    assert config.poll_s == 5.0
+
+
+def test_a_main_node_polls_its_own_store_every_second():
+    config = load_config(overrides={"serve.bind": "127.0.0.1:0"})
+
+    assert config.serve is not None
+    assert config.poll_s == 1.0
+
+
+def test_flag_beats_environment_beats_file_beats_default(file):
+    path = file("[main_node]\npoll_s = 2.0\ntimeout_s = 3.0\nstale_grace_s = 4.0\n")
+    env = {"ATTESTRIO_MAIN_NODE_POLL_S": "20", "ATTESTRIO_MAIN_NODE_TIMEOUT_S": "30"}
+
+    config, origin = explain_config(path, env=env, overrides={"main_node.poll_s": "200"})
+
+    section = config.main_node
+    assert (section.poll_s, section.timeout_s, section.stale_grace_s) == (200.0, 30.0, 4.0)
+    assert section.max_answer_bytes == 1 << 20
+    assert origin == {
+        ("main_node", "poll_s"): "flag",
+        ("main_node", "timeout_s"): "environment",
+        ("main_node", "stale_grace_s"): str(path),
+    }
+
+
+def test_paths_in_a_file_are_taken_from_its_folder(file):
+    path = file('[node]\ndata_dir = "data"\n[genesis]\nfile = "/etc/genesis.json"\n')
+
+    config = load_config(path, overrides={"batches.file": "here.jsonl"})
+
+    assert config.node.data_dir == str(path.parent / "data")
+    assert config.genesis.file == "/etc/genesis.json"
+    assert config.batches.file == "here.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[main_node]\npol_s = 1.0\n", "unknown key main_node.pol_s; did you mean poll_s?"),
+        ("[main-node]\npoll_s = 1.0\n", "unknown section [main-node]; did you mean main_node?"),
+        ("node = 1\n", "node has to be a section: [node]"),
+        ('[main_node]\npoll_s = "fast"\n', "main_node.poll_s: Expected `float | null`, got `str`"),
+        ("[main_node]\npoll_s = 0.0\n", "main_node: poll_s has to be above 0, not 0.0"),
+        ("[main_node]\npoll_s = nan\n", "main_node: poll_s has to be above 0, not nan"),
+        ("[main_node]\nstale_grace_s = -1.0\n", "main_node: stale_grace_s has to be 0 or more, not -1.0"),
+        ("[batches]\nfirst = -1\n", "batches: first has to be a number of 64 bits"),
+        ('[batches]\nsource = "file"\n', 'batches: source = "file" needs the key file'),
+        ('[batches]\nsource = "rumour"\n', "batches.source: Invalid enum value 'rumour'"),
+        ("[node\n", "not TOML: Expected ']' at the end of a table declaration (at line 1, column 6)"),
+        ('[keys]\nattester = "x"\n', "keys.attester may not stand in a file: "),
+    ],
+)
+def test_a_mistake_names_the_file_the_key_and_the_remedy(file, text, said):
+    path = file(text)
+
+    with pytest.raises(BadConfig) as caught:
+        load_config(path)
+
+    assert str(caught.value).startswith(f"{path}: {said}")
+    assert caught.value.exit_code == 2
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(BadConfig, match=r"nowhere\.toml: no such file"):
+        load_config(tmp_path / "nowhere.toml")
+
+
+def test_a_wrong_value_in_the_environment_is_said_of_the_environment(file):
+    with pytest.raises(BadConfig, match=r"^environment: main_node\.timeout_s: Expected `float`, got `str`"):
+        load_config(file(""), env={"ATTESTRIO_MAIN_NODE_TIMEOUT_S": "soon"})
+
+
+def test_an_unknown_flag_is_an_error_and_a_secret_may_not_be_one():
+    with pytest.raises(BadConfig, match=r"flag: unknown key serve\.bnd; did you mean serve\.bind"):
+        load_config(overrides={"serve.bnd": "x"})
+    with pytest.raises(BadConfig, match="ATTESTRIO_KEYS_ATTESTER"):
+        load_config(overrides={"keys.attester": "attester:secret:secp256k1:00"})
+
+
+def test_a_secret_is_shown_nowhere():
+    config = load_config(env={"ATTESTRIO_KEYS_ATTESTER": "hunter2"})
+
+    secret = config.keys.attester
+    assert isinstance(secret, Secret)
+    assert "hunter2" not in f"{config!r} {config} {secret} {secret!r} {secret:>9}"
+    assert secret.reveal() == "hunter2"
+
+
+def test_names_of_the_environment_are_all_different():
+    names = [env_name(section, key) for section, key in keys()]
+
+    assert len(set(names)) == len(names) > 15
+
+
+def test_a_variable_that_names_no_key_is_listed():
+    env = {"ATTESTRIO_NODE_SERVICE_HOST": "10.0.0.1", "ATTESTRIO_NODE_DATA_DIR": "x", "HOME": "/"}
+
+    assert unused_environment(env) == ["ATTESTRIO_NODE_SERVICE_HOST"]
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").glob("*.toml")), ids=lambda p: p.name)
+def test_shipped_files_name_every_key_with_its_default(path):
+    """configs/*.toml are the reference: each key stands there, in force or commented out, and means the default."""
+    text = path.read_text()
+    shipped = load_config(path)
+    uncommented = [line.removeprefix("# ") if " = " in line else line for line in text.splitlines()]
+
+    named, section = set(), ""
+    for line in uncommented:
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif " = " in line and not line.startswith("#") and line.split(" = ")[0].isidentifier():
+            named.add((section, line.split(" = ")[0]))
+    expected = {pair for pair in keys() if pair != ("keys", "attester")}
+    if shipped.serve is None:
+        expected = {pair for pair in expected if pair[0] != "serve"}
+    else:  # what only a node with a main node above it reads
+        only_below = {"url", "timeout_s", "stale_grace_s", "max_answer_bytes"}
+        expected -= {("main_node", key) for key in only_below}
+    assert expected - named == set()
