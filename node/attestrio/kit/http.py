@@ -1,0 +1,402 @@
+"""HTTP with a bound on everything: a client whose answers cannot grow, and a server that can be cancelled.
+
+Client: `client` once per endpoint, then `post_bounded` per call. Server: `serve_app` as a child task.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+import socket
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, ClassVar, NoReturn, cast
+
+import httpx
+import trio
+
+from attestrio.errors import SetupError, SourceError
+
+log = logging.getLogger("attestrio.http")
+
+MAX_BODY = 1 << 20  # 1 MiB: a genesis of 5,000 attesters is about 0.5 MiB
+
+Scope = MutableMapping[str, Any]
+App = Callable[[Scope, Callable[[], Awaitable[Scope]], Callable[[Scope], Awaitable[None]]], Awaitable[None]]
+"""An ASGI application."""
+
+
+class BadUrl(SetupError):
+    """Not an http or https URL with a host."""
+
+    code: ClassVar[str] = "bad_url"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"not an http:// or https:// URL: {url}")
+        self.url = url
+
+
+class BadAddress(SetupError):
+    """A bind address that is not HOST:PORT, or that this machine does not have or may not use."""
+
+    code: ClassVar[str] = "bad_address"
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(f"cannot listen on {address}: {why}")
+        self.address, self.why = address, why
+
+
+class AddressInUse(SetupError):
+    """Somebody else listens on the address."""
+
+    code: ClassVar[str] = "address_in_use"
+    exit_code: ClassVar[int] = 3
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"cannot listen on {address}: the address is in use")
+        self.address = address
+
+
+class Unreachable(SourceError):
+    """No HTTP answer: refused, reset, cut off, not resolved, TLS not agreed."""
+
+    code: ClassVar[str] = "unreachable"
+
+    def __init__(self, source: str, why: str) -> None:
+        super().__init__(f"{source}: not reached: {why}")
+        self.source, self.why = source, why
+
+
+class AnswerTooLate(SourceError):
+    """The whole answer was not there within the deadline of the call."""
+
+    code: ClassVar[str] = "answer_too_late"
+
+    def __init__(self, source: str, limit_s: float) -> None:
+        super().__init__(f"{source}: no answer within {limit_s:g} s")
+        self.source, self.limit_s = source, limit_s
+
+
+class AnswerTooLarge(SourceError):
+    """More bytes than the limit, on the wire or once decompressed. What came was thrown away."""
+
+    code: ClassVar[str] = "answer_too_large"
+
+    def __init__(self, source: str, size: int, limit: int) -> None:
+        super().__init__(f"{source}: answer of {size} B or more, limit {limit} B")
+        self.source, self.size, self.limit = source, size, limit
+
+
+class AnswerGarbled(SourceError):
+    """The body's encoding is not one that was asked for, or it does not decompress."""
+
+    code: ClassVar[str] = "answer_garbled"
+
+    def __init__(self, source: str, encoding: str) -> None:
+        super().__init__(f"{source}: body in content-encoding {encoding!r} cannot be read")
+        self.source, self.encoding = source, encoding
+
+
+class BadHttpStatus(SourceError):
+    """An HTTP status other than 200: a front end that does not pass the call on, a server in trouble."""
+
+    code: ClassVar[str] = "http_status"
+
+    def __init__(self, source: str, status: int) -> None:
+        super().__init__(f"{source}: HTTP status {status}")
+        self.source, self.status = source, status
+
+
+# --- client -------------------------------------------------------------------------------------------------------
+
+
+def shown(url: str | httpx.URL) -> str:
+    """`url` as it may be logged: no user, no password, no fragment, and of a query only that there is one."""
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError):  # ValueError: a port that is no number
+        return "(unreadable URL)"
+    return str(parsed.copy_with(userinfo=b"", query=b"redacted" if parsed.query else None, fragment=None))
+
+
+def client(
+    url: str,
+    *,
+    timeout_s: float = 5.0,
+    max_connections: int = 4,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> httpx.AsyncClient:
+    """A client for one endpoint; close it with `aclose`. Raises BadUrl.
+
+    It reads no proxy or netrc settings from the environment, follows no redirect, keeps no cookie (a hostile server
+    could grow both the jar and our requests) and has few connections, since httpx's pool is scanned linearly.
+    `timeout_s` bounds each step; `post_bounded` bounds the whole.
+    """
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError) as exc:
+        raise BadUrl(shown(url)) from exc
+    if parsed.scheme not in ("http", "https") or not parsed.host or (parsed.port or 0) > 0xFFFF:
+        raise BadUrl(shown(url))
+    return httpx.AsyncClient(
+        transport=transport,
+        timeout=timeout_s,
+        limits=httpx.Limits(max_connections=max_connections, keepalive_expiry=15.0),
+        trust_env=False,
+        verify=parsed.scheme == "https",  # loading the CA bundle takes 0.2 s, which plain HTTP can do without
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        headers={"accept-encoding": "identity"},
+    )
+
+
+def memory_client(app: App, url: str = "http://memory/") -> httpx.AsyncClient:
+    """A client that calls `app` in this task, without sockets: what stories with virtual time use."""
+    return client(url, transport=httpx.ASGITransport(app))
+
+
+async def post_bounded(
+    client: httpx.AsyncClient,
+    url: str,
+    body: bytes,
+    max_bytes: int = MAX_BODY,
+    *,
+    timeout_s: float = 5.0,
+    headers: Mapping[str, str] | None = None,
+    source: str | None = None,
+) -> bytes:
+    """POST `body` as JSON; the body of the 200 that answers.
+
+    Args:
+      max_bytes: of the answer, both as sent and decompressed; reading stops there.
+      timeout_s: from the call to the last byte, however slowly they trickle.
+      source: who is asked, as errors shall name it; by default the URL without its secrets.
+
+    Raises only Unreachable, AnswerTooLate, AnswerTooLarge, AnswerGarbled, BadHttpStatus.
+    """
+    source = source or shown(url)
+    sent = {"content-type": "application/json", **(headers or {})}
+    try:
+        with trio.fail_after(timeout_s):
+            async with client.stream("POST", url, content=body, headers=sent) as response:
+                if response.status_code != httpx.codes.OK:
+                    raise BadHttpStatus(source, response.status_code)
+                raw = await _read(response, max_bytes, source)
+    except trio.TooSlowError:
+        raise AnswerTooLate(source, timeout_s) from None
+    except httpx.TimeoutException as exc:  # its text is empty: only the type says what was waited for
+        raise Unreachable(source, type(exc).__name__) from None
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        raise Unreachable(source, str(exc) or type(exc).__name__) from None
+    return _decompress(raw, response.headers.get("content-encoding", ""), max_bytes, source)
+
+
+async def _read(response: httpx.Response, max_bytes: int, source: str) -> bytes:
+    """The body as sent. A stated length is checked before anything is read."""
+    stated = response.headers.get("content-length", "")
+    if stated.isdecimal() and len(stated) < 20 and int(stated) > max_bytes:
+        raise AnswerTooLarge(source, int(stated), max_bytes)
+    body = bytearray()
+    try:
+        async for chunk in response.aiter_raw():
+            if len(body) <= max_bytes:
+                body += chunk
+            if len(body) > max_bytes:
+                # Closed, but iterated on: that ends httpx's nested generators by an error. Left in the middle they
+                # would be collected as garbage, each with a ResourceWarning.
+                await response.aclose()
+    except (httpx.HTTPError, httpx.StreamError):
+        if len(body) <= max_bytes:
+            raise
+    if len(body) > max_bytes:
+        raise AnswerTooLarge(source, len(body), max_bytes)
+    return bytes(body)
+
+
+def _decompress(raw: bytes, encoding: str, max_bytes: int, source: str) -> bytes:
+    """Identity was asked for; gzip and deflate are read all the same, up to `max_bytes`: some proxies insist."""
+    wbits = {"gzip": 31, "deflate": 15}.get(encoding.strip().lower())
+    if wbits is None:
+        if encoding.strip().lower() in ("", "identity"):
+            return raw
+        raise AnswerGarbled(source, encoding[:40])
+    machine = zlib.decompressobj(wbits)
+    try:
+        body = machine.decompress(raw, max_bytes + 1)
+    except zlib.error as exc:
+        raise AnswerGarbled(source, encoding) from exc
+    if len(body) > max_bytes:
+        raise AnswerTooLarge(source, len(body), max_bytes)
+    if not machine.eof:
+        raise AnswerGarbled(source, encoding)
+    return body
+
+
+# --- server -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """What a server grants to whoever connects."""
+
+    grace_s: float = 3.0
+    """After a cancel, for requests already being answered."""
+    idle_s: float = 30.0
+    """For a request's head to arrive whole, and between two reads of its body."""
+    send_s: float = 10.0
+    """For a client to take one piece of the answer."""
+    max_connections: int = 100
+    """One more is closed at once, unread."""
+
+
+DEFAULT_LIMITS = ServerLimits()
+
+
+async def bind_socket(address: str) -> socket.socket:
+    """A TCP socket bound to `HOST:PORT` (IPv6 as `[::1]:80`, port 0 for any free one), not listening yet.
+
+    Raises AddressInUse, BadAddress. A caller that connects before `listen` is refused.
+    """
+    match = re.fullmatch(r"\[([^\]]+)\]:(\d{1,5})|([^:\[\]]+):(\d{1,5})", address)
+    if match is None:
+        raise BadAddress(address, "not HOST:PORT")
+    host, port = match[1] or match[3], int(match[2] or match[4])
+    if port > 0xFFFF:
+        raise BadAddress(address, "port above 65535")
+    try:
+        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as exc:  # UnicodeError: a label too long for DNS
+        raise BadAddress(address, f"host not resolved ({exc})") from exc
+    family, kind, proto, _, where = found[0]
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind(where)
+    except OSError as exc:
+        sock.close()
+        if exc.errno == errno.EADDRINUSE:
+            raise AddressInUse(address) from exc
+        raise BadAddress(address, exc.strerror or str(exc)) from exc
+    return sock
+
+
+def url_of(sock: socket.socket) -> str:
+    """The URL a client on this machine would use for a bound socket."""
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve_app(
+    app: App,
+    bind: str | socket.socket,
+    *,
+    limits: ServerLimits = DEFAULT_LIMITS,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> NoReturn:
+    """Serve an ASGI app until cancelled; `started` gives the URL with the real port.
+
+    On cancel the listener closes at once, answers under way get `limits.grace_s`, then connections are cut. The app
+    gets no lifespan events. Raises AddressInUse, BadAddress. A connection's fault ends that connection only. Speaks
+    HTTP/1.1 alone: hypercorn times out no connection that was upgraded to HTTP/2.
+
+    This is hypercorn's own serving loop without what we have no use for, and with three bounds it lacks: on
+    connections, on a client that does not read (hypercorn shields its sends, so that one such client would hold up
+    a shutdown for ever), and on what a fault in its protocol code takes with it. Source: hypercorn 0.18.0,
+    trio/run.py `worker_serve`.
+    """
+    from hypercorn.config import Config  # imported here: a node that serves nothing does not pay for it
+    from hypercorn.protocol import ProtocolWrapper
+    from hypercorn.trio.tcp_server import TCPServer
+    from hypercorn.trio.worker_context import WorkerContext
+    from hypercorn.typing import ConnectionState
+    from hypercorn.utils import wrap_app
+
+    config = Config()
+    config.keep_alive_timeout = limits.idle_s
+    config.read_timeout = limits.idle_s  # type: ignore[assignment]  # trio takes a float there
+    config.include_server_header = False
+    config.errorlog = _hypercorn_log()
+    config.accesslog = None
+    context = WorkerContext(None)
+
+    class Http11Server(TCPServer):
+        """Keeps the HTTP/1.1 half of the protocol it is given, so that a change of protocol is an error."""
+
+        @property
+        def protocol(self) -> ProtocolWrapper:
+            return self._http11
+
+        @protocol.setter
+        def protocol(self, wrapper: ProtocolWrapper) -> None:
+            self._http11 = cast("ProtocolWrapper", wrapper.protocol)
+
+    wrapped = wrap_app(cast("Any", app), config.wsgi_max_body_size, "asgi")
+
+    async def handle(stream: trio.SocketStream) -> None:
+        if len(connections.child_tasks) > limits.max_connections:
+            log.info("connection refused: %d are open", limits.max_connections)
+            await stream.aclose()
+            return
+        bounded: Any = _BoundedStream(stream, limits.send_s)
+        try:
+            await Http11Server(wrapped, config, context, ConnectionState({}), bounded)
+        except* Exception as group:  # hypercorn does not say what a stranger's bytes can make it raise
+            log.info("connection dropped: %s", "; ".join(repr(exc)[:200] for exc in group.exceptions))
+
+    sock = bind if isinstance(bind, socket.socket) else await bind_socket(bind)
+    with sock:
+        sock.listen(100)
+        sock.setblocking(False)
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+        url = url_of(sock)
+        stop = trio.Event()
+        async with trio.open_nursery() as nursery:
+            connections: trio.Nursery = await nursery.start(_hold, stop, context.terminated.set, limits.grace_s)
+            try:
+                task_status.started(url)
+                await trio.serve_listeners(handle, [listener], handler_nursery=connections)
+            finally:
+                stop.set()
+    raise AssertionError("a server ends only by being cancelled")
+
+
+async def _hold(
+    stop: trio.Event,
+    tell: Callable[[], Awaitable[None]],
+    grace_s: float,
+    *,
+    task_status: trio.TaskStatus[trio.Nursery],
+) -> None:
+    """Keeps a nursery for connections, which outlives the cancel of whoever started it by `grace_s` at most."""
+    with trio.CancelScope(shield=True):
+        async with trio.open_nursery() as nursery:
+            task_status.started(nursery)
+            await stop.wait()
+            await tell()  # idle connections close themselves
+            nursery.cancel_scope.deadline = trio.current_time() + grace_s
+
+
+class _BoundedStream:
+    """The part of a socket stream that hypercorn uses, with a deadline on sending."""
+
+    def __init__(self, stream: trio.SocketStream, send_s: float) -> None:
+        self.socket = stream.socket
+        self._send_s = send_s
+        self.receive_some, self.send_eof, self.aclose = stream.receive_some, stream.send_eof, stream.aclose
+        self._stream = stream
+
+    async def send_all(self, data: bytes) -> None:
+        with trio.move_on_after(self._send_s) as scope:
+            await self._stream.send_all(data)
+        if scope.cancelled_caught:
+            raise trio.BrokenResourceError(f"client took more than {self._send_s:g} s to read")
+
+
+def _hypercorn_log() -> logging.Logger:
+    """Hypercorn's messages from warning up (an app that raised), among ours and nowhere else."""
+    logger = log.getChild("hypercorn")
+    logger.setLevel(logging.WARNING)
+    return logger
