@@ -1,0 +1,111 @@
+"""The vocabulary: keys, batches, votes, committees, genesis, certificates. Pure values, no waiting, no files."""
+
+from attestrio.roles import conv as conv  # fills the codecs that every encode and decode looks up
+from attestrio.roles.batch import Batch, SyncBatch
+from attestrio.roles.committee import Committee, WeightedAttester, max_faulty_weight, threshold
+from attestrio.roles.errors import (
+    AlreadySigned,
+    AttestersNotInGenesis,
+    BadCommittee,
+    BadKey,
+    BadNodeSignature,
+    BadSignature,
+    BadSignersSet,
+    DecodeFailed,
+    DuplicateAttester,
+    DuplicateValidator,
+    EmptyCommittee,
+    GenesisMismatch,
+    InconsistentMessages,
+    LeaderNotValidator,
+    Malformed,
+    MissingField,
+    NotEnoughSigners,
+    NotHex,
+    NumberOutOfRange,
+    QCError,
+    ScalarOutOfRange,
+    SignerNotInCommittee,
+    WeightOverflow,
+    WrongLength,
+    WrongPrefix,
+    ZeroWeight,
+)
+from attestrio.roles.genesis import Genesis
+from attestrio.roles.hashes import AggregateSignature, BatchHash, GenesisHash, MsgHash
+from attestrio.roles.keccak import keccak256
+from attestrio.roles.keys import AttesterPublicKey, AttesterSecretKey, Signature
+from attestrio.roles.node_keys import NodePublicKey, NodeSecretKey, NodeSignature, SignedSessionId
+from attestrio.roles.numbers import BatchNumber
+from attestrio.roles.qc import BatchQC
+from attestrio.roles.recover import Recoverer, recovers_to
+from attestrio.roles.validators import (
+    LeaderSelection,
+    Rota,
+    RoundRobin,
+    Sticky,
+    ValidatorPublicKey,
+    Weighted,
+    WeightedValidator,
+)
+from attestrio.roles.votes import SignedBatch
+
+__all__ = [
+    "AggregateSignature",
+    "AlreadySigned",
+    "AttesterPublicKey",
+    "AttesterSecretKey",
+    "AttestersNotInGenesis",
+    "BadCommittee",
+    "BadKey",
+    "BadNodeSignature",
+    "BadSignature",
+    "BadSignersSet",
+    "Batch",
+    "BatchHash",
+    "BatchNumber",
+    "BatchQC",
+    "Committee",
+    "DecodeFailed",
+    "DuplicateAttester",
+    "DuplicateValidator",
+    "EmptyCommittee",
+    "Genesis",
+    "GenesisHash",
+    "GenesisMismatch",
+    "InconsistentMessages",
+    "LeaderNotValidator",
+    "LeaderSelection",
+    "Malformed",
+    "MissingField",
+    "MsgHash",
+    "NodePublicKey",
+    "NodeSecretKey",
+    "NodeSignature",
+    "NotEnoughSigners",
+    "NotHex",
+    "NumberOutOfRange",
+    "QCError",
+    "Recoverer",
+    "Rota",
+    "RoundRobin",
+    "ScalarOutOfRange",
+    "Signature",
+    "SignedBatch",
+    "SignedSessionId",
+    "SignerNotInCommittee",
+    "Sticky",
+    "SyncBatch",
+    "ValidatorPublicKey",
+    "WeightOverflow",
+    "Weighted",
+    "WeightedAttester",
+    "WeightedValidator",
+    "WrongLength",
+    "WrongPrefix",
+    "ZeroWeight",
+    "keccak256",
+    "max_faulty_weight",
+    "recovers_to",
+    "threshold",
+]
