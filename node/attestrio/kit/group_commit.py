@@ -133,7 +133,7 @@ class GroupCommit:
         self._run_blocking = run_blocking
         self._max_batch = max_batch
         self._send, self._receive = trio.open_memory_channel[_Job[object]](max_queued)
-        self._running = False
+        self._started = self._running = False
         self._ended = trio.Event()
         self._failure: _BatchLost | None = None
         self._stats = GroupCommitStatistics()
@@ -144,8 +144,12 @@ class GroupCommit:
         Raises StorageUnusable (case 4 above). However it ends, every caller still waiting gets an answer: what was
         committed its result, the others WriterStopped or StorageUnusable.
         """
-        if self._running or self._ended.is_set():
-            raise trio.BusyResourceError("this writer has run already")
+        if self._started:
+            raise trio.BusyResourceError("this writer runs, or has run, already")
+        self._started = True
+        if self._ended.is_set():  # closed before its start
+            task_status.started()
+            return
         self._running = True
         try:
             connection = await self._run_blocking(self._connect)

@@ -438,7 +438,10 @@ async def test_closing_a_writer_that_never_ran_answers_who_waits(path):
         await writer.close()
         await writer.close()
 
+        await writer.run()
+
     assert isinstance(error_of(outcomes[1]), WriterStopped)
+    assert not path.exists()
 
 
 async def test_a_writer_runs_once(path, nursery):
