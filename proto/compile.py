@@ -5,7 +5,6 @@ Run by `make proto`. A test compiles into a temporary folder and compares, so th
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -20,13 +19,13 @@ def compile_all(out: Path) -> list[Path]:
     """Write `<out>/attestrio/schema/*_pb2.py` and `.pyi`; the files written, sorted. Raises RuntimeError."""
     sources = sorted(path.name for path in (ROOT / "proto").glob("*.proto"))
     out.mkdir(parents=True, exist_ok=True)
-    # protoc looks for protoc-gen-mypy on PATH, and an environment that is not activated is not on it
-    os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     failed = protoc.main(
         [
             "protoc",
             f"--proto_path={PACKAGE}={ROOT / 'proto'}",
             f"--proto_path={files('grpc_tools') / '_proto'}",
+            # named, because an environment that is not activated is not on PATH
+            f"--plugin=protoc-gen-mypy={Path(sys.executable).parent / 'protoc-gen-mypy'}",
             f"--python_out={out}",
             f"--mypy_out=quiet:{out}",
             *(f"{PACKAGE}/{name}" for name in sources),

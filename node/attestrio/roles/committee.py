@@ -45,6 +45,9 @@ class Committee:
 
     threshold: int
     total_weight: int
+    _members: tuple[WeightedAttester, ...]
+    _index: dict[AttesterPublicKey, int]
+    _hash: int
 
     def __init__(self, members: Iterable[WeightedAttester]) -> None:
         """Raises DuplicateAttester, ZeroWeight, WeightOverflow for the first bad member; EmptyCommittee for none."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from eth_hash import Keccak256
-from eth_hash.backends import pycryptodome
+from eth_hash.backends.pycryptodome import keccak256 as _keccak256
 
-keccak256 = Keccak256(pycryptodome)  # bytes -> 32 bytes
+
+def keccak256(raw: bytes) -> bytes:
+    """The 32-byte digest."""
+    return _keccak256(raw)
