@@ -1,0 +1,89 @@
+"""`attestrio keys`: make keys, show public ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from cyclopts import App, Parameter
+
+from attestrio.cli.output import Output
+from attestrio.errors import PeerError, SetupError
+from attestrio.kit.files import write_new
+from attestrio.roles import AttesterSecretKey, NodeSecretKey
+
+app = App(name="keys", help="Make keys and show their public halves.")
+
+Kind = Literal["attester", "node"]
+KINDS: dict[Kind, type[AttesterSecretKey] | type[NodeSecretKey]] = {
+    "attester": AttesterSecretKey,
+    "node": NodeSecretKey,
+}
+
+
+class BadKeyFile(SetupError):
+    """A key file that cannot be used. The text never carries what stood in the file."""
+
+    code: ClassVar[str] = "bad_key_file"
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+
+
+@app.command
+def generate(
+    file: Path,
+    /,
+    *,
+    kind: Annotated[Kind, Parameter(help="attester: signs votes. node: names this node on the network.")] = "attester",
+    output: Output = Output(),
+) -> None:
+    """Make a new secret key, write it to FILE (mode 0600, never over an existing file), print the public key.
+
+    Example: attestrio keys generate attester.key
+    """
+    secret = KINDS[kind].generate()
+    write_secret(file, secret.to_text())
+    public = secret.public().to_text()
+    output.result(
+        {"kind": kind, "public": public, "file": str(file)},
+        [public, f"secret key written to {file}; next: give the public key to whoever makes the genesis"],
+    )
+
+
+@app.command
+def public(file: Path, /, *, output: Output = Output()) -> None:
+    """Print the public key of a secret key file.
+
+    Example: attestrio keys public attester.key
+    """
+    secret = read_secret(file)
+    text = secret.public().to_text()
+    output.result({"public": text, "file": str(file)}, [text])
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write one line with mode 0600 to a new file, durably. Raises BadKeyFile where that cannot be done."""
+    try:
+        write_new(path, text + "\n")
+    except FileExistsError:
+        raise BadKeyFile(path, "exists already; a key is never overwritten, choose another name") from None
+    except OSError as exc:
+        raise BadKeyFile(path, f"cannot be written: {exc.strerror}") from None
+
+
+def read_secret(path: Path) -> AttesterSecretKey | NodeSecretKey:
+    """The secret key in a file, of whichever kind its prefix says. Raises BadKeyFile."""
+    try:
+        text = path.read_text("ascii").strip()
+    except FileNotFoundError:
+        raise BadKeyFile(path, "no such file; `attestrio keys generate` makes one") from None
+    except (OSError, UnicodeDecodeError):
+        raise BadKeyFile(path, "cannot be read as a key file") from None
+    for kind in KINDS.values():
+        try:
+            return kind.from_text(text)
+        except PeerError:
+            continue
+    raise BadKeyFile(path, "holds no secret key (attester:secret:secp256k1:... or node:secret:ed25519:...)") from None

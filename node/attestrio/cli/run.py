@@ -1,0 +1,89 @@
+"""`attestrio node run`, `attestrio main-node run`: one node as a process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import trio
+from cyclopts import App, Parameter
+
+from attestrio.app import run_node
+from attestrio.cli.config import ConfigFile, Overrides, overrides
+from attestrio.cli.logs import set_up_logs
+from attestrio.cli.output import Output
+from attestrio.config import BadConfig, NodeConfig, load_config, unused_environment
+
+log = logging.getLogger("attestrio.cli")
+
+node = App(name="node", help="An attester node: votes, and collects certificates.")
+main_node = App(name="main-node", help="A main node: serves the status, and collects certificates.")
+
+DataDirFlag = Annotated[Path | None, Parameter(help="Instead of node.data_dir.")]
+
+
+@node.command(name="run")
+def run_attester(
+    config: ConfigFile = None,
+    set_: Overrides = (),
+    *,
+    data_dir: DataDirFlag = None,
+    main_node_url: Annotated[str | None, Parameter(help="Instead of main_node.url.")] = None,
+    output: Output = Output(),
+) -> int:
+    """Run an attester node until SIGTERM or SIGINT; logs go to stderr.
+
+    Example: attestrio node run --config configs/node.toml --main-node-url http://127.0.0.1:3060
+    """
+    made = load(config, set_, {"node.data_dir": data_dir, "main_node.url": main_node_url})
+    if made.serve is not None:
+        raise BadConfig(str(config), "[serve] makes a main node: use `attestrio main-node run`")
+    return run_process(made, as_json=output.json)
+
+
+@main_node.command(name="run")
+def run_main_node(
+    config: ConfigFile = None,
+    set_: Overrides = (),
+    *,
+    data_dir: DataDirFlag = None,
+    bind: Annotated[str | None, Parameter(help="Instead of serve.bind, host:port.")] = None,
+    output: Output = Output(),
+) -> int:
+    """Run a main node until SIGTERM or SIGINT; logs go to stderr.
+
+    Example: attestrio main-node run --config configs/main-node.toml
+    """
+    made = load(config, set_, {"node.data_dir": data_dir, "serve.bind": bind})
+    if made.serve is None:
+        raise BadConfig(str(config or "configuration"), "a main node needs the section [serve]")
+    return run_process(made, as_json=output.json)
+
+
+def load(config: Path | None, pairs: tuple[str, ...], flags: dict[str, Path | str | None]) -> NodeConfig:
+    """The configuration with flags over `--set` pairs over environment over file. Raises BadConfig."""
+    given = {name: str(value) for name, value in flags.items() if value is not None}
+    return load_config(config, env=os.environ, overrides=overrides(pairs) | given)
+
+
+def run_process(config: NodeConfig, *, as_json: bool) -> int:
+    """Run one node; the exit code: 130 and 143 after a signal that was obeyed in order."""
+    set_up_logs("json" if as_json else config.log.format, config.log.level)
+    for name in unused_environment(os.environ):
+        log.warning("the environment variable %s names no key", name)
+    return trio.run(until_signal, config)
+
+
+async def until_signal(config: NodeConfig) -> int:
+    """Run the node until a signal; returns 128 + its number."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run_node, config)
+            log.info("node running, data in %s", config.node.data_dir)
+            number = await anext(aiter(signals))
+            log.info("stopping on signal %d", number)
+            nursery.cancel_scope.cancel()
+    return 128 + number

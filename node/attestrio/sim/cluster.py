@@ -1,0 +1,146 @@
+"""Several nodes in one nursery, over real files and real HTTP on loopback: the devnet, and what tests start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+import tomli_w
+import trio
+
+from attestrio.app import RunningNode, run_node
+from attestrio.config import load_config
+from attestrio.kit.files import write_new
+from attestrio.roles import (
+    AttesterPublicKey,
+    AttesterSecretKey,
+    Committee,
+    Genesis,
+    RoundRobin,
+    ValidatorPublicKey,
+    WeightedAttester,
+    WeightedValidator,
+)
+from attestrio.sim.chain import SimChain
+from attestrio.sim.links import MemoryNetwork
+
+MAIN = "main-node"
+
+# A genesis needs a validator, and peers check that its key is a point of BLS12-381. This one is from a published
+# test genesis; nobody signs with it here.
+VALIDATOR = ValidatorPublicKey.from_bytes(
+    bytes.fromhex(
+        "b14e3126668ae79e689a2d65c56522889a3812ef5433097c33bd7af601b073dcdddf46e188883aa381725c49e08f90c7"
+        "05df1f78bf918e1978912cebeadff0d0084b1a4fe2ddee243e826348045f528803207f5de303c6a95bc1a701a190dbcf"
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """What to build. Times in seconds."""
+
+    attesters: int = 4
+    batch_every_s: float = 1.0
+    poll_s: float = 0.2
+    chain_id: int = 270
+    bind: str = "127.0.0.1:0"
+
+
+@dataclass(eq=False, slots=True)
+class Cluster:
+    """A main node that makes batches and `spec.attesters` attesters that poll it, each with a folder in `data_dir`.
+
+    The folders are written once: a second run over the same directory goes on where the first ended.
+    """
+
+    data_dir: Path
+    spec: ClusterSpec = ClusterSpec()
+    network: MemoryNetwork = field(default_factory=MemoryNetwork)
+    nodes: dict[str, RunningNode] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """The attesters, in order."""
+        return [f"attester-{index}" for index in range(1, self.spec.attesters + 1)]
+
+    def prepare(self) -> Genesis:
+        """Write keys, genesis and configurations that are not there yet; the genesis."""
+        secrets = [_secret(self.data_dir / name / "attester.key") for name in self.names]
+        genesis_file = self.data_dir / "genesis.json"
+        if not genesis_file.exists():
+            genesis = Genesis(
+                chain_id=self.spec.chain_id,
+                fork_number=0,
+                first_block=0,
+                protocol_version=1,
+                validators=(WeightedValidator(VALIDATOR, 1),),
+                leader_selection=RoundRobin(),
+                attesters=Committee([WeightedAttester(secret.public(), 1) for secret in secrets]),
+            )
+            write_new(genesis_file, json.dumps(genesis.to_json(), indent=2) + "\n")
+        main = {
+            "node": {"data_dir": "data"},
+            "genesis": {"file": "../genesis.json"},
+            "main_node": {"poll_s": self.spec.poll_s},
+            "batches": {"poll_s": self.spec.poll_s, "first": 0},
+            "serve": {"bind": self.spec.bind},
+        }
+        attester = {
+            "node": {"data_dir": "data"},
+            "keys": {"attester_file": "attester.key"},
+            "main_node": {"poll_s": self.spec.poll_s},
+            "batches": {"poll_s": self.spec.poll_s},
+        }
+        self._write_config(MAIN, main)
+        for name in self.names:
+            self._write_config(name, attester)
+        return Genesis.from_json(genesis_file.read_text("utf-8"))
+
+    def public_keys(self) -> dict[str, AttesterPublicKey]:
+        """The attesters' keys by name, once `prepare` has written them."""
+        return {name: _secret(self.data_dir / name / "attester.key").public() for name in self.names}
+
+    def database(self, name: str) -> Path:
+        """Where a node keeps its certificates."""
+        return self.data_dir / name / "data" / "store.db"
+
+    async def run(
+        self, *, task_status: trio.TaskStatus[Mapping[str, RunningNode]] = trio.TASK_STATUS_IGNORED
+    ) -> NoReturn:
+        """Run chain and nodes until cancelled; started with all nodes by name, the main node first."""
+        genesis = self.prepare()
+        chain = SimChain(genesis.hash())
+        async with trio.open_nursery() as nursery:
+            self.nodes[MAIN] = await nursery.start(self._run_main, chain)
+            url = await self.nodes[MAIN].api_url.wait_value(lambda value: value is not None)
+            assert url is not None
+            epoch = await self.nodes[MAIN].wait_epoch()
+            chain.seal(int(epoch.store.persisted.next()))
+            nursery.start_soon(chain.run, self.spec.batch_every_s)
+            for name in self.names:
+                self.nodes[name] = await nursery.start(self._run_attester, name, url)
+            task_status.started(self.nodes)
+        raise AssertionError("unreachable: the chain seals until cancelled")
+
+    async def _run_main(self, chain: SimChain, *, task_status: trio.TaskStatus[RunningNode]) -> NoReturn:
+        config = load_config(self.data_dir / MAIN / "node.toml")
+        await run_node(config, batch_source=chain, link=self.network.link(MAIN), task_status=task_status)
+
+    async def _run_attester(self, name: str, url: str, *, task_status: trio.TaskStatus[RunningNode]) -> NoReturn:
+        config = load_config(self.data_dir / name / "node.toml", overrides={"main_node.url": url})
+        await run_node(config, link=self.network.link(name), task_status=task_status)
+
+    def _write_config(self, name: str, table: Mapping[str, object]) -> None:
+        path = self.data_dir / name / "node.toml"
+        if not path.exists():
+            write_new(path, tomli_w.dumps(table))
+
+
+def _secret(path: Path) -> AttesterSecretKey:
+    if not path.exists():
+        write_new(path, AttesterSecretKey.generate().to_text() + "\n")
+    return AttesterSecretKey.from_text(path.read_text("ascii").strip())
