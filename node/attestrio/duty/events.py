@@ -49,6 +49,7 @@ class Reason(StrEnum):
     )
     SOURCE_FAILED = "source_failed", "The store or the batch source failed to answer; it is asked again."
     GENESIS_CHANGED = "genesis_changed", "The status belongs to another genesis, which ends the epoch."
+    STATUS_LOWER = "status_lower", "The status named a lower number; the known one is held for stale_grace_s."
     MOVED_BACKWARDS = (
         "moved_backwards",
         "The status stayed below the known number longer than stale_grace_s, which ends the epoch.",

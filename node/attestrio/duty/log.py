@@ -47,9 +47,10 @@ class DutyLog:
         return self._version
 
     def record(self, batch: BatchNumber, step: Step, reason: Reason = Reason.OK, detail: str = "") -> None:
-        """Add one event. A repetition of the batch's last event adds nothing, so a waiting loop may call freely."""
+        """Add one event. What repeats the last event of the same step adds nothing: a waiting loop may call freely."""
         events = self._entry(batch).events
-        if events and (events[-1].step, events[-1].reason, events[-1].detail) == (step, reason, detail):
+        last = next((event for event in reversed(events) if event.step is step), None)
+        if last is not None and (last.reason, last.detail) == (reason, detail):
             return
         if len(events) == self._max_events:
             del events[self._max_events // 2]

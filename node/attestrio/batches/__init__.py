@@ -1,0 +1,25 @@
+"""Where the batch to sign comes from, and how it gets into the store."""
+
+from attestrio.batches.api import BatchSource
+from attestrio.batches.feeder import BatchFeeder, BatchGap, LocalFeeder
+from attestrio.batches.file import BatchFileMalformed, BatchFileUnreadable
+from attestrio.batches.keeper import BatchKeeper
+from attestrio.batches.local import BatchFileUnusable, LocalBatches
+from attestrio.batches.main_node import KnowsBatches, MainNodeBatches, OtherBatchAnswered, OtherGenesisAnswered
+
+__all__ = [
+    "BatchFeeder",
+    "BatchFeeder",
+    "BatchFileMalformed",
+    "BatchFileUnreadable",
+    "BatchFileUnusable",
+    "BatchGap",
+    "BatchKeeper",
+    "BatchSource",
+    "KnowsBatches",
+    "LocalBatches",
+    "LocalFeeder",
+    "MainNodeBatches",
+    "OtherBatchAnswered",
+    "OtherGenesisAnswered",
+]

@@ -1,0 +1,41 @@
+"""The status of a main node: read from its own store instead of asked over the network."""
+
+from __future__ import annotations
+
+import logging
+
+from attestrio.roles import GenesisHash
+from attestrio.status.api import AttestationStatus
+from attestrio.store.api import BatchStore
+
+log = logging.getLogger("attestrio.status")
+
+
+class LocalAttestationStatusClient:
+    """An AttestationStatusClient over the node's own store; `genesis` is fixed for the epoch.
+
+    Answers None while the store can name no batch. If that is for ever, because the first batch was pruned before it
+    had a certificate, it says so once.
+    """
+
+    def __init__(self, store: BatchStore, genesis: GenesisHash) -> None:
+        self._store = store
+        self._genesis = genesis
+        self._said_pruned = False
+
+    async def attestation_status(self) -> AttestationStatus | None:
+        """The lowest batch that needs a certificate. Raises SourceError as the store does."""
+        number = await self._store.next_batch_to_attest()
+        if number is None:
+            self._say_if_pruned()
+            return None
+        return AttestationStatus(self._genesis, number)
+
+    def _say_if_pruned(self) -> None:
+        if self._store.pruned_first_batch and not self._said_pruned:
+            self._said_pruned = True
+            log.warning(
+                "the first batch to attest was pruned before it had a certificate, so no status can be given: "
+                "restore it, or start a new fork whose first block is kept (the store begins at batch %s)",
+                self._store.persisted.first,
+            )
