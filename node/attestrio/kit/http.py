@@ -10,15 +10,47 @@ import logging
 import re
 import socket
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, ClassVar, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import httpx
 import trio
 
-from attestrio.errors import SetupError, SourceError
+from attestrio.kit.http_errors import (
+    AddressInUse,
+    AnswerGarbled,
+    AnswerTooLarge,
+    AnswerTooLate,
+    BadAddress,
+    BadHttpStatus,
+    BadUrl,
+    Unreachable,
+)
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "MAX_BODY",
+    "AddressInUse",
+    "AnswerGarbled",
+    "AnswerTooLarge",
+    "AnswerTooLate",
+    "App",
+    "BadAddress",
+    "BadHttpStatus",
+    "BadUrl",
+    "Scope",
+    "ServerLimits",
+    "Unreachable",
+    "bind_socket",
+    "client",
+    "memory_client",
+    "post_bounded",
+    "serve_app",
+    "shown",
+    "url_of",
+]
 
 log = logging.getLogger("attestrio.http")
 
@@ -27,87 +59,6 @@ MAX_BODY = 1 << 20  # 1 MiB: a genesis of 5,000 attesters is about 0.5 MiB
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Callable[[], Awaitable[Scope]], Callable[[Scope], Awaitable[None]]], Awaitable[None]]
 """An ASGI application."""
-
-
-class BadUrl(SetupError):
-    """Not an http or https URL with a host."""
-
-    code: ClassVar[str] = "bad_url"
-
-    def __init__(self, url: str) -> None:
-        super().__init__(f"not an http:// or https:// URL: {url}")
-        self.url = url
-
-
-class BadAddress(SetupError):
-    """A bind address that is not HOST:PORT, or that this machine does not have or may not use."""
-
-    code: ClassVar[str] = "bad_address"
-
-    def __init__(self, address: str, why: str) -> None:
-        super().__init__(f"cannot listen on {address}: {why}")
-        self.address, self.why = address, why
-
-
-class AddressInUse(SetupError):
-    """Somebody else listens on the address."""
-
-    code: ClassVar[str] = "address_in_use"
-    exit_code: ClassVar[int] = 3
-
-    def __init__(self, address: str) -> None:
-        super().__init__(f"cannot listen on {address}: the address is in use")
-        self.address = address
-
-
-class Unreachable(SourceError):
-    """No HTTP answer: refused, reset, cut off, not resolved, TLS not agreed."""
-
-    code: ClassVar[str] = "unreachable"
-
-    def __init__(self, source: str, why: str) -> None:
-        super().__init__(f"{source}: not reached: {why}")
-        self.source, self.why = source, why
-
-
-class AnswerTooLate(SourceError):
-    """The whole answer was not there within the deadline of the call."""
-
-    code: ClassVar[str] = "answer_too_late"
-
-    def __init__(self, source: str, limit_s: float) -> None:
-        super().__init__(f"{source}: no answer within {limit_s:g} s")
-        self.source, self.limit_s = source, limit_s
-
-
-class AnswerTooLarge(SourceError):
-    """More bytes than the limit, on the wire or once decompressed. What came was thrown away."""
-
-    code: ClassVar[str] = "answer_too_large"
-
-    def __init__(self, source: str, size: int, limit: int) -> None:
-        super().__init__(f"{source}: answer of {size} B or more, limit {limit} B")
-        self.source, self.size, self.limit = source, size, limit
-
-
-class AnswerGarbled(SourceError):
-    """The body's encoding is not one that was asked for, or it does not decompress."""
-
-    code: ClassVar[str] = "answer_garbled"
-
-    def __init__(self, source: str, encoding: str) -> None:
-        super().__init__(f"{source}: body in content-encoding {encoding!r} cannot be read")
-        self.source, self.encoding = source, encoding
-
-
-class BadHttpStatus(SourceError):
-    """An HTTP status other than 200: a front end that does not pass the call on, a server in trouble."""
-
-    code: ClassVar[str] = "http_status"
-
-    def __init__(self, source: str, status: int) -> None:
-        super().__init__(f"{source}: HTTP status {status}")
-        self.source, self.status = source, status
 
 
 # --- client -------------------------------------------------------------------------------------------------------
@@ -180,10 +131,15 @@ async def post_bounded(
     sent = {"content-type": "application/json", **(headers or {})}
     try:
         with trio.fail_after(timeout_s):
-            async with client.stream("POST", url, content=body, headers=sent) as response:
+            request = client.build_request("POST", url, content=body, headers=sent)
+            request.stream = _Body(body)
+            response = await client.send(request, stream=True)
+            try:
                 if response.status_code != httpx.codes.OK:
                     raise BadHttpStatus(source, response.status_code)
                 raw = await _read(response, max_bytes, source)
+            finally:
+                await response.aclose()
     except trio.TooSlowError:
         raise AnswerTooLate(source, timeout_s) from None
     except httpx.TimeoutException as exc:  # its text is empty: only the type says what was waited for
@@ -191,6 +147,21 @@ async def post_bounded(
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         raise Unreachable(source, str(exc) or type(exc).__name__) from None
     return _decompress(raw, response.headers.get("content-encoding", ""), max_bytes, source)
+
+
+class _Body(httpx.AsyncByteStream):
+    """A request's body. Httpx's own is a generator, which a connection that breaks while sending leaves unfinished."""
+
+    def __init__(self, body: bytes) -> None:
+        self._left = [body]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
 
 
 async def _read(response: httpx.Response, max_bytes: int, source: str) -> bytes:

@@ -164,12 +164,15 @@ class Limits:
     max_depth: int = MAX_DEPTH
 
 
+DEFAULT_LIMITS = Limits()
+
+
 def error_body(code: int, id: Id = None) -> dict[str, object]:
     """An error object with the exact text of its code."""
     return {"jsonrpc": "2.0", "error": {"code": code, "message": TEXTS[code]}, "id": id}
 
 
-async def answer(raw: bytes, methods: Mapping[str, Method], limits: Limits = Limits()) -> bytes | None:
+async def answer(raw: bytes, methods: Mapping[str, Method], limits: Limits = DEFAULT_LIMITS) -> bytes | None:
     """The body that answers body `raw`, or None where only notifications came.
 
     Calls of one batch run one after the other, in order. Whatever the caller sent ends in an error object; a

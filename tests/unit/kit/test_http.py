@@ -138,6 +138,7 @@ async def test_a_compressed_answer_is_bounded_when_unpacked(compress, encoding):
 @pytest.mark.parametrize(
     ("body", "encoding"),
     [(b"x", "br"), (b"not gzip", "gzip"), (gzip.compress(b"x" * 100)[:-9], "gzip"), (b"x", "gzip, gzip")],
+    ids=["not asked for", "not gzip", "cut off", "twice"],
 )
 async def test_what_cannot_be_unpacked_is_named(body, encoding):
     async with memory_client(encoded(body, encoding)) as http:
