@@ -1,0 +1,170 @@
+"""Makes a node a main node: the methods external nodes ask for, answered from its store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+import msgspec
+import trio
+from msgspec import Raw
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive
+
+from attestrio.kit import jsonrpc
+from attestrio.kit.http import DEFAULT_LIMITS, App, ServerLimits, serve_app
+from attestrio.kit.jsonrpc import InvalidParams
+from attestrio.kit.metrics import Metrics
+from attestrio.mainnode.types import (
+    BATCH_TO_ATTEST,
+    GENESIS,
+    GLOBAL_CONFIG,
+    METHODS,
+    STATUS,
+    GlobalConfig,
+    SeedPeer,
+    batch_json,
+    global_config_json,
+    number_untrusted,
+    status_json,
+)
+from attestrio.roles import Genesis
+from attestrio.status.api import AttestationStatus
+from attestrio.store.api import BatchStore
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the server offers and what it grants. The defaults fit an API for nodes, not for the public."""
+
+    first_shape: bool = False
+    """Answer `en_attestationStatus` as the first version did: the number alone, 0 while there is none."""
+    registry_address: bytes | None = None
+    seed_peers: tuple[SeedPeer, ...] = ()
+    max_body_bytes: int = 64 * 1024
+    """Of one HTTP request; more is answered with 413."""
+    body_s: float = 10.0
+    """For a body to arrive whole; then 408."""
+    max_requests: int = 32
+    """Answered at the same time; one more gets 503."""
+    calls: jsonrpc.Limits = jsonrpc.DEFAULT_LIMITS
+    http: ServerLimits = DEFAULT_LIMITS
+
+
+DEFAULT_RULES = Rules()
+
+
+class MainNodeServer:
+    """JSON-RPC over HTTP on `POST /`, and `GET /health`.
+
+    Everything is read from `store` when asked, in one read per call, so that no answer mixes two states. `genesis`
+    None stands for a main node whose consensus was never set up: every method answers null.
+    """
+
+    def __init__(
+        self,
+        store: BatchStore,
+        genesis: Genesis | None,
+        bind: str = "127.0.0.1:0",
+        rules: Rules = DEFAULT_RULES,
+        metrics: Metrics | None = None,
+    ) -> None:
+        """Listens nowhere yet; `bind` is HOST:PORT."""
+        self._store, self._genesis, self._bind, self._rules = store, genesis, bind, rules
+        self._methods: Mapping[str, jsonrpc.Method] = {
+            STATUS: self._status,
+            GENESIS: self._consensus_genesis,
+            GLOBAL_CONFIG: self._global_config,
+            BATCH_TO_ATTEST: self._batch_to_attest,
+        }
+        self._under_way = 0
+        self._asked = (metrics or Metrics()).counter(
+            "attestrio_api_calls_total", "Calls of the main-node API, unknown methods aside.",
+            labels={"method": METHODS},
+        )  # fmt: skip
+        self.app: App = Starlette(routes=[Route("/", self._post, methods=["POST"]), Route("/health", _health)])
+
+    async def run(self, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+        """Serve until cancelled; `started` gives the URL with the real port. Raises AddressInUse, BadAddress."""
+        await serve_app(self.app, self._bind, limits=self._rules.http, task_status=task_status)
+
+    # --- methods
+
+    async def _status(self, params: tuple[Raw, ...]) -> object:
+        self._asked.labels(method=STATUS).inc()
+        if self._genesis is None:
+            return None
+        number = await self._store.next_batch_to_attest()
+        if self._rules.first_shape:
+            return {"next_batch_to_attest": int(number or 0)}
+        return status_json(AttestationStatus(self._genesis.hash(), number))
+
+    async def _consensus_genesis(self, params: tuple[Raw, ...]) -> object:
+        self._asked.labels(method=GENESIS).inc()
+        return None if self._genesis is None else self._genesis.to_json()
+
+    async def _global_config(self, params: tuple[Raw, ...]) -> object:
+        self._asked.labels(method=GLOBAL_CONFIG).inc()
+        if self._genesis is None:
+            return None
+        return global_config_json(GlobalConfig(self._genesis, self._rules.registry_address, self._rules.seed_peers))
+
+    async def _batch_to_attest(self, params: tuple[Raw, ...]) -> object:
+        self._asked.labels(method=BATCH_TO_ATTEST).inc()
+        try:
+            (raw,) = params
+            number = number_untrusted(msgspec.json.decode(raw, type=int | str))
+        except (ValueError, msgspec.DecodeError) as exc:
+            raise InvalidParams from exc
+        batch = await self._store.batch_to_sign(number)
+        return None if batch is None else batch_json(batch)
+
+    # --- HTTP
+
+    async def _post(self, request: Request) -> Response:
+        """One HTTP request, with its refusals in the order of what they cost us."""
+        if self._under_way >= self._rules.max_requests:
+            return PlainTextResponse("busy", 503, headers={"retry-after": "1"})
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return PlainTextResponse("content-type has to be application/json", 415)  # also keeps browsers' forms out
+        self._under_way += 1
+        try:
+            return await self._answer(request)
+        finally:
+            self._under_way -= 1
+
+    async def _answer(self, request: Request) -> Response:
+        stated = request.headers.get("content-length", "")
+        if stated.isdecimal() and (len(stated) > 18 or int(stated) > self._rules.max_body_bytes):
+            return PlainTextResponse("body too large", 413)
+        with trio.move_on_after(self._rules.body_s) as arriving:
+            body = await _read(request.receive, self._rules.max_body_bytes)
+        if arriving.cancelled_caught:
+            return PlainTextResponse("body too slow", 408)
+        if body is None:
+            return PlainTextResponse("body too large", 413)
+        reply = await jsonrpc.answer(body, self._methods, self._rules.calls)
+        if reply is None:
+            return Response(status_code=204)
+        return Response(reply, media_type="application/json")
+
+
+async def _read(receive: Receive, limit: int) -> bytes | None:
+    """The body, or None when it is longer than `limit`; not a byte more than that is kept."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if len(body) > limit:
+            return None
+        if not message.get("more_body", False):  # also when the client went away: nobody will read the answer
+            return bytes(body)
+
+
+async def _health(request: Request) -> Response:
+    """The server answers; whether the node is ready is for the node's own page to say."""
+    return Response(b'{"status":"ok"}', media_type="application/json")
