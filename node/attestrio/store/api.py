@@ -7,12 +7,13 @@ genesis), and the certificate. A node without a chain of its own has only the se
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
-
-import trio
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from attestrio.errors import SafetyError, SetupError, SourceError
 from attestrio.roles import Batch, BatchHash, BatchNumber, BatchQC, GenesisHash, SyncBatch
+
+if TYPE_CHECKING:
+    import trio
 
 NextRule = Literal["gap", "max"]
 """Which batch a main node wants attested next: "gap" the lowest without a certificate, "max" the highest certificate
@@ -123,7 +124,7 @@ class BatchStore(Protocol):
         """Attestation can never begin: the batch to begin with lies below the range, and no certificate exists."""
         ...
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = ...) -> None:
         """Open the store, then write what is queued; returns after `close()`. Raises StorageUnusable, SetupError."""
         ...
 

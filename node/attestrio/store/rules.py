@@ -50,11 +50,13 @@ class Ranges:
         was = self.persisted
         if was.last is not None and persisted.next() < was.next():
             raise HeadMovedBackwards(persisted, was)
-        if self.queued.last is None or self.queued.next() < persisted.next():
+        last = self.queued.last
+        if last is None or last.next() < persisted.next():
             return Ranges(persisted, persisted)
-        first = max(self.queued.first, persisted.first)
-        last = self.queued.last if self.queued.last >= first else None
-        return Ranges(persisted, StoreState(first, last))
+        if persisted.next() < self.queued.first:  # an empty store that begins lower than expected: no holes
+            return Ranges(persisted, persisted)
+        first = persisted.first if persisted.last is not None else max(self.queued.first, persisted.first)
+        return Ranges(persisted, StoreState(first, last if last >= first else None))
 
 
 def extended(persisted: StoreState, number: BatchNumber) -> StoreState:
