@@ -7,7 +7,7 @@ from typing import Self
 
 from attestrio.roles.batch import Batch, batch_of_message
 from attestrio.roles.keys import AttesterPublicKey, Signature
-from attestrio.roles.wire import Wire
+from attestrio.roles.wire import JsonWire
 
 # Signed  0a <length> <message> | 12 23 12 21 <key, 33 B> | 1a 43 12 41 <signature, 65 B>
 MSG_HEAD = b"\x0a"
@@ -17,7 +17,7 @@ TAIL = len(KEY_HEAD) + 33 + len(SIG_HEAD) + 65  # everything after the message
 
 
 @dataclass(frozen=True, slots=True)
-class SignedBatch(Wire):
+class SignedBatch(JsonWire):
     """A vote of `key` for `batch`. That it was decoded says nothing about the signature; `verify` does."""
 
     batch: Batch

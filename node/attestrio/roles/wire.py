@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
 from attestrio.roles.errors import Malformed
@@ -26,6 +28,7 @@ class Codec(Generic[T, M]):
     read: Callable[[M], T]
 
 
+BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")  # both alphabets, as proto3 JSON has it
 CODECS: dict[type, Codec[Any, Any]] = {}  # filled by conv.py when `attestrio.roles` is imported, never later
 
 
@@ -70,11 +73,13 @@ class JsonWire(Wire):
         if not isinstance(told, Mapping):
             raise Malformed(cls.__name__, "not a JSON object")
         message = codec.message()
+        _check_shape(cls.__name__, told, message.DESCRIPTOR, lenient)
         try:
             json_format.ParseDict(dict(told), message, ignore_unknown_fields=lenient)
-        except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as exc:
-            # the library answers odd shapes (a list for a message, a number for bytes) with whatever it stumbles over
-            raise Malformed(cls.__name__, f"not its proto3 JSON: {_short(exc)}") from None
+        except (json_format.ParseError, ValueError, TypeError) as exc:
+            # the library's text would repeat what was read: only the names of fields are taken out of it
+            path = ".".join(re.findall(r"Failed to parse (\w+) field", str(exc)))
+            raise Malformed(cls.__name__, f"cannot read {path or 'a value'}") from None
         value: Self = codec.read(message)
         return value
 
@@ -87,6 +92,23 @@ def _parse(what: str, text: str | bytes) -> object:
     return parsed
 
 
-def _short(exc: Exception, limit: int = 160) -> str:
-    text = " ".join(str(exc).split())
-    return text if len(text) <= limit else text[:limit] + "…"
+def _check_shape(path: str, told: Mapping[str, Any], schema: Descriptor, lenient: bool) -> None:
+    """Raise Malformed for an unknown field, or for anything but an object where the schema has a message.
+
+    The library takes an empty list or text for an empty message, and skips what is not base64. Recursion ends with
+    the schema, which is not deep.
+    """
+    for name, value in told.items():
+        field = schema.fields_by_camelcase_name.get(name) or schema.fields_by_name.get(name)
+        if field is None:
+            if not lenient:
+                raise Malformed(path, f"unknown field {name!s:.40}")
+        elif field.type == field.TYPE_BYTES and isinstance(value, str):
+            if not BASE64.fullmatch(value):
+                raise Malformed(f"{path}.{name}", "not base64")
+        elif field.message_type is not None and value is not None:
+            inner = f"{path}.{name}"
+            for item in value if field.is_repeated and isinstance(value, list) else [value]:
+                if not isinstance(item, Mapping):
+                    raise Malformed(inner, "not a JSON object")
+                _check_shape(inner, item, field.message_type, lenient)

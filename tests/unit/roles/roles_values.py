@@ -1,11 +1,10 @@
-"""Values for the tests of roles: the golden vectors, the constants of the specification, random values of every type."""
+"""Values for the tests of roles: golden vectors, constants of the specification, random values of every type."""
 
 import json
 from pathlib import Path
 
-from hypothesis import strategies as st
-
 from attestrio import roles
+from hypothesis import strategies as st
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "attestation.json").read_text("utf-8"))
 U64 = 2**64 - 1

@@ -5,13 +5,14 @@ than 32 bytes. (The third of tests/golden concerns quorums of the register, not 
 """
 
 import pytest
-from roles_values import GOLDEN, unhex
-
 from attestrio import roles
 from attestrio.errors import PeerError
 from attestrio.roles.node_keys import encode_session_message
 from attestrio.schema import attester_pb2
 from attestrio.schema.canonical import canonical
+from coincurve import PublicKey
+from coincurve.ecdsa import cdata_to_der, deserialize_compact
+from roles_values import GOLDEN, unhex
 
 SIGNATURES = [
     pytest.param(group, case, id=f"{group['k']}-{case['name']}")
@@ -132,9 +133,6 @@ def test_a_changed_signature_fares_as_with_the_reference(group, case):
 
 
 def test_a_plain_ecdsa_check_would_accept_273_signatures_that_the_network_refuses():
-    from coincurve import PublicKey
-    from coincurve.ecdsa import cdata_to_der, deserialize_compact
-
     apart = 0
     for group in GOLDEN["signature_mutations"]:
         key = PublicKey(unhex(group["public"]))
