@@ -1,0 +1,189 @@
+"""Votes: verified and counted, one more into a full register, certificates, memory; against a bare recover loop.
+
+One-core figures use the thread's own time, because a shared machine takes away wall time from either side; what
+runs in two threads is on the clock.
+"""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections.abc import Sequence
+
+import trio
+from _floor import (
+    GENESIS,
+    Figure,
+    arguments,
+    batch,
+    committee_of,
+    cpu,
+    middle,
+    recover_floor,
+    report,
+    secrets,
+    slices,
+    votes_off_the_wire,
+    wall,
+)
+from attestrio.errors import PeerError
+from attestrio.quorum.register import VoteRegister
+from attestrio.quorum.verify import Verifier
+from attestrio.quorum.watch import VotesWatch
+from attestrio.roles import AttesterSecretKey, BatchQC, Committee, SignedBatch
+
+A_MESSAGE = 100  # votes a push
+PEERS = 50
+REFERENCE_PER_S, REFERENCE_QUORUM_S = 5_000, 1.9  # era-consensus on a machine with two cores, measured elsewhere
+
+
+def counted(committee: Committee, votes: Sequence[SignedBatch]) -> float:
+    """Votes verified and counted into a new register, as a part of the recover loop's speed."""
+    register, floor_s, ours_s = VoteRegister(), 0.0, 0.0
+    for push in slices(votes_off_the_wire(votes), A_MESSAGE):
+        floor_s += cpu(recover_floor(push))
+        ours_s += cpu(lambda push=push: register.update(committee, GENESIS, push))
+    assert len(register) == len(votes)
+    return floor_s / ours_s
+
+
+def two_workers(committee: Committee, votes: Sequence[SignedBatch]) -> float:
+    """How many times faster one large list is with two threads than counted in line."""
+
+    async def spread(watch: VotesWatch, votes: Sequence[SignedBatch]) -> None:
+        await watch.add_many(votes)
+
+    one, two = VotesWatch(committee, GENESIS), VotesWatch(committee, GENESIS, Verifier(workers=2))
+    fresh = votes_off_the_wire(votes)
+    one_s = wall(lambda: one.add(fresh))
+    fresh = votes_off_the_wire(votes)
+    two_s = wall(lambda: trio.run(spread, two, fresh))
+    assert len(two.votes()) == len(votes)
+    return one_s / two_s
+
+
+def one_more(committee: Committee, keys: Sequence[AttesterSecretKey], full: Sequence[SignedBatch], more: int) -> float:
+    """One vote more into a full register with a quorum, in recovers: verify, count, find quorum, diffs for peers.
+
+    Members go on to the next batch one by one; the register stays full and its quorum loses a vote each time.
+    """
+    register = VoteRegister()
+    register.update(committee, GENESIS, full)
+    coming = votes_off_the_wire([key.sign_batch(batch(2)) for key in keys[:more]])
+    marks = [register.version] * PEERS
+    floor_s = ours_s = 0.0
+
+    def step(vote: SignedBatch) -> None:
+        register.update(committee, GENESIS, [vote])
+        register.find_quorum(committee, GENESIS)
+        for peer, mark in enumerate(marks):
+            news, marks[peer] = register.newer_than(mark)
+            assert len(news) == 1
+
+    for vote in coming:
+        floor_s += cpu(recover_floor([vote]))
+        ours_s += cpu(lambda vote=vote: step(vote))
+    return ours_s / floor_s
+
+
+def certificate_verified(committee: Committee, votes: Sequence[SignedBatch]) -> float:
+    """A certificate of all votes, verified, as a part of the recover loop's speed."""
+    certificate = BatchQC.decode(certificate_of(committee, votes).encode())
+    floor = recover_floor(votes)
+    return cpu(floor) / cpu(lambda: certificate.verify_with(GENESIS, committee))
+
+
+def certificate_of(committee: Committee, votes: Sequence[SignedBatch]) -> BatchQC:
+    return BatchQC(votes[0].batch, {vote.key: vote.signature for vote in votes})
+
+
+def too_small_refused(committee: Committee, votes: Sequence[SignedBatch]) -> float:
+    """How long refusing a certificate of too little weight takes, as a part of verifying as many signatures.
+
+    Far below 1: the weight is judged before any signature is.
+    """
+    small = certificate_of(committee, votes[: committee.threshold - 1])
+    floor_s = cpu(recover_floor(votes[: committee.threshold - 1]))
+
+    def refuse() -> None:
+        try:
+            small.verify_with(GENESIS, committee)
+        except PeerError:
+            return
+        raise AssertionError("a certificate below the threshold was accepted")
+
+    return cpu(refuse) / floor_s
+
+
+def memory_per_vote(committee: Committee, votes: Sequence[SignedBatch]) -> tuple[float, float]:
+    """Bytes a vote takes once decoded, and bytes the register adds to it."""
+    encoded = [vote.encode() for vote in votes]
+    register = VoteRegister()
+    tracemalloc.start()
+    try:
+        decoded = [SignedBatch.decode(raw) for raw in encoded]
+        before, _ = tracemalloc.get_traced_memory()
+        register.update(committee, GENESIS, decoded)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return before / len(votes), (after - before) / len(votes)
+
+
+def to_quorum(committee: Committee, votes: Sequence[SignedBatch]) -> tuple[float, float]:
+    """From the bytes of the votes, one core: seconds until there is a certificate, and votes a second."""
+    pushes = [[vote.encode() for vote in push] for push in slices(votes, A_MESSAGE)]
+    register = VoteRegister()
+    taken = 0
+
+    def collect() -> None:
+        nonlocal taken
+        for push in pushes:
+            register.update(committee, GENESIS, [SignedBatch.decode(raw) for raw in push])
+            taken += len(push)
+            if register.find_quorum(committee, GENESIS) is not None:
+                return
+
+    seconds = cpu(collect)
+    return seconds, taken / seconds
+
+
+def main() -> int:
+    args = arguments(__doc__.splitlines()[0])
+    sizes = (100, 1_000) if args.quick else (100, 1_000, 10_000)
+    largest = sizes[-1]
+    keys = secrets(largest)
+    votes = [key.sign_batch(batch(1)) for key in keys]
+    committee = committee_of(keys)
+    figures = []
+
+    for size in sizes:
+        some = committee_of(keys[:size])
+        rounds = args.rounds * (1 if size == largest else 3)
+        ratio = middle(rounds, lambda some=some, size=size: counted(some, votes[:size]))
+        figures.append(Figure(f"verified and counted, {size:,} attesters / recover loop", ratio, "", 0.85))
+    ratio = middle(args.rounds, lambda: two_workers(committee, votes))
+    figures.append(Figure(f"{largest:,} votes with two workers / one core", ratio, "x", 1.6))
+    ratio = middle(args.rounds, lambda: one_more(committee, keys, votes, largest // 10))
+    name = f"one vote more into {largest:,}, with {PEERS} peers"
+    figures.append(Figure(name, ratio, "recovers", 3.0, at_least=False))
+    ratio = middle(args.rounds, lambda: certificate_verified(committee, votes))
+    figures.append(Figure(f"certificate of {largest:,} votes verified / recover loop", ratio, "", 0.85))
+    ratio = middle(args.rounds, lambda: too_small_refused(committee, votes))
+    figures.append(Figure("certificate below the threshold refused / recover loop", ratio, "", 0.1, at_least=False))
+
+    decoded, added = memory_per_vote(committee, votes)
+    figures.append(Figure("memory of a decoded vote", decoded, "bytes"))
+    figures.append(Figure("memory a vote takes in the register", added, "bytes"))
+    runs = [to_quorum(committee, votes) for _ in range(args.rounds)]
+    seconds, rate = sorted(runs)[len(runs) // 2]
+    figures.append(Figure(f"bytes to certificate, {largest:,} attesters, one core", seconds, "s"))
+    figures.append(Figure("votes decoded, verified and counted, one core", rate, "votes/s"))
+    figures.append(Figure("the same / the reference's 5,000 votes/s", rate / REFERENCE_PER_S, "x"))
+    if not args.quick:
+        figures.append(Figure("time to quorum, the reference's 1.9 s / ours", REFERENCE_QUORUM_S / seconds, "x"))
+    return report("votes", figures, as_json=args.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
