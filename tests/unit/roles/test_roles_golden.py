@@ -195,15 +195,31 @@ def test_every_spelling_of_recovery_id_0_becomes_v_27(v):
     assert roles.Signature.from_bytes(raw[:64] + bytes([v])).to_bytes() == raw
 
 
-def test_a_certificate_from_before_batches_named_their_genesis_verifies_in_its_own_form():
+def test_the_published_certificate_of_batch_0_verifies_in_the_form_without_a_genesis():
     zero = roles.BatchNumber(0)
     content = roles.BatchHash(unhex("1574fa776dec8da2071e5f20d71840bfcbd82c2bca9ad68680edfedde1710bc4"))
-
-    signature = SECRET_1.sign(pre_genesis_message_hash(zero, content))
+    published = roles.Signature.from_bytes(  # the nonce is deterministic, so the key of section 1.6 makes it again
+        unhex(
+            "d62b16f9acf519ca020db8c385c87d539a9a925e8130ed37dd358e42176901d1"
+            "4757c3106e8b9546aab76d33d4b51386611571d4e90ceb5fc189d6958414b9241c"
+        )
+    )
 
     layout = unhex("22260800") + HASH_HEAD + content.to_bytes()
+
     assert pre_genesis_message_hash(zero, content).to_bytes() == roles.keccak256(layout)
-    verify_pre_genesis(zero, content, KEY_1, signature)
+    assert SECRET_1.sign(pre_genesis_message_hash(zero, content)) == published
+    verify_pre_genesis(zero, content, KEY_1, published)
+
+
+@pytest.mark.parametrize("number", [1, 127, 128, 2**64 - 1])
+def test_the_form_without_a_genesis_counts_its_own_length(number):
+    content = roles.BatchHash(b"\xcd" * 32)
+    signature = SECRET_2.sign(pre_genesis_message_hash(roles.BatchNumber(number), content))
+
+    verify_pre_genesis(roles.BatchNumber(number), content, KEY_2, signature)
+    with pytest.raises(roles.BadSignature):
+        verify_pre_genesis(roles.BatchNumber(number - 1), content, KEY_2, signature)
 
 
 def test_a_vote_with_a_genesis_is_no_vote_from_before():
