@@ -155,7 +155,7 @@ class Parts:
             if self.store is None:
                 await base.start(epoch.store.run)
             async with trio.open_nursery() as intake:
-                if self.config.serve is not None:
+                if self.config.serve is not None and self.config.serve.bind:
                     server = MainNodeServer(epoch.store, epoch.genesis, self.config.serve.bind, metrics=node.metrics)
                     node.api_url.value = await intake.start(server.run)
                 node.epoch.value = epoch
@@ -187,7 +187,9 @@ class Parts:
         local = LocalAttestationStatusClient(epoch.store, genesis_hash) if is_main else None
         client = self.status_client or local or upstream
         assert client is not None
-        yield AttestationStatusRunner(client, epoch.status, config.poll_s, config.main_node.stale_grace_s).run
+        yield AttestationStatusRunner(
+            client, epoch.status, config.poll_s, config.main_node.stale_grace_s, duty=node.duty
+        ).run
         poll_s = config.batches.poll_s
         if self.batch_source is None and config.batches.source == "file":
             batches = LocalBatches(Path(config.batches.file or ""), genesis_hash)

@@ -112,7 +112,7 @@ class BatchesSection(Section, frozen=True):
 
 class ServeSection(Section, frozen=True):
     bind: str = "127.0.0.1:3060"
-    """Where the main-node API listens (host:port; port 0 picks a free one)."""
+    """Where the main-node API listens (host:port; port 0 picks a free one); "" where an embedding program serves it."""
     next_rule: Literal["gap", "max"] = "gap"
     """Next batch: the lowest without a certificate, or one above the highest certificate as zksync-era answers."""
 
