@@ -9,7 +9,6 @@ from attestrio.batches.main_node import KnowsBatches, MainNodeBatches, OtherBatc
 
 __all__ = [
     "BatchFeeder",
-    "BatchFeeder",
     "BatchFileMalformed",
     "BatchFileUnreadable",
     "BatchFileUnusable",
