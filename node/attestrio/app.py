@@ -32,6 +32,8 @@ from attestrio.config import BadConfig, NodeConfig
 from attestrio.duty import DutyLog
 from attestrio.errors import NodeError, SourceError
 from attestrio.kit.datadir import DataDir
+from attestrio.kit.files import read_bounded
+from attestrio.kit.http import BadUrl
 from attestrio.kit.metrics import Metrics
 from attestrio.mainnode.client import MainNodeClient
 from attestrio.mainnode.server import MainNodeServer
@@ -49,6 +51,9 @@ from attestrio.store.api import BatchStore
 from attestrio.store.sqlite import SqliteBatchStore
 
 log = logging.getLogger("attestrio.app")
+
+MAX_KEY_FILE = 4096  # bytes; a key has 91
+MAX_GENESIS_FILE = 16 << 20  # bytes; 10,000 attesters are about 1.2 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +129,11 @@ class Parts:
         genesis = genesis_of_file(self.config)
         node = RunningNode(self.config, Metrics(), DutyLog(time.time), AsyncValue(None), AsyncValue(None))
         async with main_node_client(self.config, node.metrics) as upstream:
-            self._refuse_holes(upstream, genesis)
+            lacking = holes(
+                self.config, has_status=self.status_client is not None, has_batches=self.batch_source is not None
+            )
+            if lacking:
+                raise BadConfig("configuration", lacking[0])
             announced = genesis is None
             if genesis is None:
                 task_status.started(node)  # when the main node answers is not ours to say
@@ -132,15 +141,6 @@ class Parts:
                 genesis = await first_genesis(upstream, self.config.poll_s)
             epoch = self._open_epoch(genesis)
             await self._run_epoch(node, epoch, key, upstream, None if announced else task_status)
-
-    def _refuse_holes(self, upstream: MainNodeClient | None, genesis: Genesis | None) -> None:
-        """Raises BadConfig where a part is neither configured nor given."""
-        if upstream is None and genesis is None:
-            raise BadConfig("configuration", "genesis.file is missing, and there is no main_node.url to ask for it")
-        if upstream is None and self.config.serve is None and self.status_client is None:
-            raise BadConfig("configuration", "main_node.url is missing: which main node shall be asked?")
-        if upstream is None and self.batch_source is None and self.config.batches.source == "main-node":
-            raise BadConfig("configuration", 'batches.source = "main-node" needs main_node.url')
 
     async def _run_epoch(
         self,
@@ -151,6 +151,8 @@ class Parts:
         task_status: trio.TaskStatus[RunningNode] | None,
     ) -> NoReturn:
         """Everything that belongs to one genesis. What others write into lives longest."""
+        if (batches := self._local_batches(epoch.genesis.hash())) is not None:
+            await batches.check()  # here, so that a file that is wrong ends the start, not the run
         async with trio.open_nursery() as base:
             if self.store is None:
                 await base.start(epoch.store.run)
@@ -191,8 +193,7 @@ class Parts:
             client, epoch.status, config.poll_s, config.main_node.stale_grace_s, duty=node.duty
         ).run
         poll_s = config.batches.poll_s
-        if self.batch_source is None and config.batches.source == "file":
-            batches = LocalBatches(Path(config.batches.file or ""), genesis_hash)
+        if (batches := self._local_batches(genesis_hash)) is not None:
             if is_main:
                 yield LocalFeeder(batches, epoch.store, poll_s, node.duty).run
             else:
@@ -217,11 +218,30 @@ class Parts:
                 node.duty,
             ).run  # fmt: skip
 
+    def _local_batches(self, genesis: GenesisHash) -> LocalBatches | None:
+        if self.batch_source is not None or self.config.batches.source != "file":
+            return None
+        return LocalBatches(Path(self.config.batches.file or ""), genesis)
+
     def _source(self, upstream: MainNodeClient | None, genesis: GenesisHash) -> BatchSource:
         if self.batch_source is not None:
             return self.batch_source
         assert upstream is not None
         return MainNodeBatches(upstream, genesis)
+
+
+def holes(config: NodeConfig, *, has_status: bool = False, has_batches: bool = False) -> list[str]:
+    """What a node of this configuration lacks, one sentence each; `has_...` is what the embedding program gives."""
+    if config.main_node.url is not None:
+        return []
+    if config.serve is None and not has_status:
+        return ["main_node.url is missing: which main node shall be asked?"]
+    found = []
+    if config.genesis.file is None:
+        found.append("genesis.file is missing, and there is no main_node.url to ask for it")
+    if config.batches.source == "main-node" and not has_batches:
+        found.append('batches.source = "main-node" needs main_node.url; a sealer that writes a file is "file"')
+    return found
 
 
 def attester_key(config: NodeConfig) -> AttesterSecretKey | None:
@@ -232,9 +252,9 @@ def attester_key(config: NodeConfig) -> AttesterSecretKey | None:
     elif keys.attester_file is not None:
         where = f"keys.attester_file {keys.attester_file}"
         try:
-            text = Path(keys.attester_file).read_text("ascii")
-        except (OSError, UnicodeDecodeError):
-            raise BadConfig(where, "cannot be read; `attestrio keys generate` makes a key") from None
+            text = read_bounded(Path(keys.attester_file), MAX_KEY_FILE).decode("ascii", "replace")
+        except OSError as exc:
+            raise BadConfig(where, f"cannot be read ({exc.strerror}); `attestrio keys generate` makes a key") from None
     else:
         return None
     try:
@@ -249,12 +269,12 @@ def genesis_of_file(config: NodeConfig) -> Genesis | None:
         return None
     where = f"genesis.file {config.genesis.file}"
     try:
-        genesis = Genesis.from_json(Path(config.genesis.file).read_text("utf-8"))
+        genesis = Genesis.from_json(read_bounded(Path(config.genesis.file), MAX_GENESIS_FILE))
         genesis.verify()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise BadConfig(where, f"cannot be read: {exc}") from None
+    except OSError as exc:
+        raise BadConfig(where, f"cannot be read ({exc.strerror}); `attestrio genesis new` makes one") from None
     except NodeError as exc:
-        raise BadConfig(where, str(exc)) from None
+        raise BadConfig(where, f"is no genesis: {exc}") from None
     return genesis
 
 
@@ -265,9 +285,12 @@ async def main_node_client(config: NodeConfig, metrics: Metrics) -> AsyncIterato
     if section.url is None:
         yield None
         return
-    made = MainNodeClient(
-        section.url, timeout_s=section.timeout_s, max_answer_bytes=section.max_answer_bytes, metrics=metrics
-    )
+    try:
+        made = MainNodeClient(
+            section.url, timeout_s=section.timeout_s, max_answer_bytes=section.max_answer_bytes, metrics=metrics
+        )
+    except BadUrl as exc:
+        raise BadConfig("main_node.url", f"{exc}; expected something like http://127.0.0.1:3060") from None
     async with made:
         yield made
 

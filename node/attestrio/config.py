@@ -16,8 +16,10 @@ from typing import Any, ClassVar, Literal, cast
 import msgspec
 
 from attestrio.errors import SetupError
+from attestrio.kit.files import read_bounded
 
 PREFIX = "ATTESTRIO_"
+MAX_FILE = 1 << 20  # bytes of a configuration; one with every key has about 2,000
 
 
 class BadConfig(SetupError):
@@ -63,6 +65,8 @@ class NodeSection(Section, frozen=True):
 
     def __post_init__(self) -> None:
         _positive(grace_s=self.grace_s)
+        if not self.data_dir:
+            raise ValueError("data_dir may not be empty")
 
 
 class KeysSection(Section, frozen=True):
@@ -106,8 +110,6 @@ class BatchesSection(Section, frozen=True):
         _positive(poll_s=self.poll_s)
         if self.first is not None and not 0 <= self.first < 1 << 64:
             raise ValueError("first has to be a number of 64 bits")
-        if self.source == "file" and not self.file:
-            raise ValueError('source = "file" needs the key file')
 
 
 class ServeSection(Section, frozen=True):
@@ -194,16 +196,22 @@ def explain_config(
             table.setdefault(section, {})[key] = text
             origin[section, key] = name
             _convert(table, name, strict=False)  # here, so that the error names its source
-    return _convert(table, str(path or "defaults"), strict=False), origin
+    made = _convert(table, str(path or "defaults"), strict=False)
+    # Only now: the two keys may come from different sources.
+    if made.batches.source == "file" and not made.batches.file:
+        raise BadConfig(origin["batches", "source"], 'batches: source = "file" needs the key file')
+    return made, origin
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(read_bounded(path, MAX_FILE).decode("utf-8"))
     except FileNotFoundError:
         raise BadConfig(str(path), "no such file; `attestrio config show` prints a complete one") from None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise BadConfig(str(path), f"cannot be read: {exc}") from None
+    except OSError as exc:
+        raise BadConfig(str(path), f"cannot be read: {exc.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadConfig(str(path), "cannot be read: not UTF-8 text") from None
     except tomllib.TOMLDecodeError as exc:
         raise BadConfig(str(path), f"not TOML: {exc}") from None
     if "attester" in table.get("keys", {}):
@@ -257,9 +265,11 @@ def _refuse_unknown(table: dict[str, Any], source: str) -> None:
         if not isinstance(entries, dict):
             raise BadConfig(source, f"{section} has to be a section: [{section}]")
         fields = {field.name for field in msgspec.structs.fields(known[section])}
-        for key in entries:
+        for key, value in entries.items():
             if key not in fields:
                 raise BadConfig(source, f"unknown key {section}.{key}{_hint(key, fields)}")
+            if isinstance(value, str) and "\0" in value:  # no path, address or key has one, and open() would trip
+                raise BadConfig(source, f"{section}.{key}: holds a NUL character")
 
 
 def _hint(name: str, known: Mapping[str, object] | set[str]) -> str:

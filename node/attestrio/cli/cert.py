@@ -2,93 +2,141 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-import msgspec
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
-from attestrio.cli.genesis import read_genesis
+from attestrio.cli.genesis import GenesisFile, read_genesis
 from attestrio.cli.output import Output
 from attestrio.errors import NodeError, PeerError, SetupError
-from attestrio.roles import BatchQC
+from attestrio.roles import BatchNumber, BatchQC
 from attestrio.store.certificates import open_certificates
 
 app = App(name="cert", help="Show certificates and verify them.")
 
-Number = Annotated[int | None, Parameter(help="Only this batch (of a database).")]
+SQLITE_MAGIC = b"SQLite format 3\0"
+MAX_FILE = 64 << 20  # bytes of one certificate; 10,000 signers are about 2.5 MB of JSON
+
+CertificateFile = Annotated[Path, Parameter(help="A node's store.db, or one certificate as JSON or protobuf.")]
+Number = Annotated[
+    int | None, Parameter(validator=validators.Number(gte=0, lt=1 << 64), help="Only the certificate of this batch.")
+]
 
 
-class BadCertificate(SetupError):
-    """A certificate that cannot be read, or does not verify."""
+class CertificateUnreadable(SetupError):
+    """A file without certificates, without the one that was asked for, or that cannot be read."""
 
-    code: ClassVar[str] = "bad_certificate"
+    code: ClassVar[str] = "certificate_unreadable"
 
-    def __init__(self, where: str, problem: str) -> None:
-        super().__init__(f"{where}: {problem}")
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
 
 
-def read_certificates(path: Path, number: int | None) -> list[BatchQC]:
-    """The certificates in a file: a node's database, proto3 JSON, or protobuf bytes. Raises BadCertificate."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise BadCertificate(str(path), "no such file") from None
-    except OSError as exc:
-        raise BadCertificate(str(path), f"cannot be read: {exc.strerror}") from None
-    if raw.startswith(b"SQLite format 3\0"):
-        with open_certificates(path) as file:
-            found = [qc for qc in file.certificates() if number is None or qc.batch.number == number]
+class CertificateRefused(SetupError):
+    """A certificate in a file does not verify against the genesis given."""
+
+    code: ClassVar[str] = "certificate_refused"
+
+    def __init__(self, path: Path, certificate: BatchQC, cause: PeerError) -> None:
+        number = certificate.batch.number
+        super().__init__(f"{path}: the certificate of batch {number} does not verify: {cause} ({cause.code})")
+        self.path, self.number, self.cause = path, number, cause
+
+
+@app.command
+def show(
+    file: CertificateFile,
+    /,
+    *,
+    batch: Number = None,
+    full: Annotated[bool, Parameter(negative="", show_default=False, help="The whole proto3 JSON of each.")] = False,
+    output: Output = Output(),
+) -> None:
+    """Print the certificates in FILE: batch, hash, number of signatures. Nothing is verified.
+
+    Example: attestrio cert show attestrio-data/store.db --batch 7
+    """
+    found = certificates(file, batch)
+    if full:
+        output.results((qc.to_json(), json.dumps(qc.to_json(), indent=2)) for qc in found)
     else:
-        try:
-            found = [BatchQC.from_json(msgspec.json.decode(raw)) if raw.lstrip()[:1] == b"{" else BatchQC.decode(raw)]
-        except (NodeError, msgspec.DecodeError) as exc:
-            raise BadCertificate(str(path), f"no certificate: {exc}") from None
-    if not found:
-        raise BadCertificate(str(path), "holds no certificate" + (f" for batch {number}" if number is not None else ""))
-    return found
+        output.results((summary(qc), f"{brief(qc)}  {len(qc.signatures)} signatures") for qc in found)
 
 
-def summary(qc: BatchQC) -> dict[str, object]:
+@app.command
+def verify(file: CertificateFile, /, *, genesis: GenesisFile, batch: Number = None, output: Output = Output()) -> None:
+    """Verify the certificates in FILE against a genesis: its hash, membership, weight, then every signature.
+
+    Example: attestrio cert verify attestrio-data/store.db --genesis genesis.json
+    """
+    told = read_genesis(genesis)
+
+    def verified() -> Iterator[tuple[dict[str, Any], str]]:
+        for qc in certificates(file, batch):
+            try:
+                qc.verify(told)
+            except PeerError as exc:
+                raise CertificateRefused(file, qc, exc) from None
+            yield {**summary(qc), "verified": True}, f"{brief(qc)}  verified, {len(qc.signatures)} signatures"
+
+    output.results(verified())
+
+
+def certificates(path: Path, number: int | None) -> Iterator[BatchQC]:
+    """What a file holds, by number: a node's database, proto3 JSON, or protobuf. Raises CertificateUnreadable."""
+    seen = False
+    for certificate in _of_file(path, number):
+        seen = True
+        yield certificate
+    if not seen:
+        of = "" if number is None else f" of batch {number}"
+        raise CertificateUnreadable(path, f"holds no certificate{of}")
+
+
+def _of_file(path: Path, number: int | None) -> Iterator[BatchQC]:
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(SQLITE_MAGIC))
+            raw = b"" if head == SQLITE_MAGIC else head + file.read(MAX_FILE)  # once: the file may be a pipe
+    except FileNotFoundError:
+        raise CertificateUnreadable(path, "no such file") from None
+    except OSError as exc:
+        raise CertificateUnreadable(path, f"cannot be read: {exc.strerror}") from None
+    if not raw and head:
+        with open_certificates(path) as database:
+            if number is None:
+                yield from database.certificates()
+            elif (one := database.certificate(BatchNumber(number))) is not None:
+                yield one
+        return
+    if len(raw) > MAX_FILE:
+        raise CertificateUnreadable(path, f"longer than {MAX_FILE} bytes, so no certificate")
+    certificate = _read(path, raw)
+    if number is None or certificate.batch.number == number:
+        yield certificate
+
+
+def _read(path: Path, raw: bytes) -> BatchQC:
+    looks_like_json = raw.lstrip()[:1] == b"{"  # no protobuf of ours begins so: 7b would be field 15
+    try:
+        return BatchQC.from_json(raw) if looks_like_json else BatchQC.decode(raw)
+    except NodeError as exc:
+        kind = "JSON" if looks_like_json else "protobuf"
+        raise CertificateUnreadable(path, f"is neither a database of ours nor a certificate ({kind}: {exc})") from None
+
+
+def brief(qc: BatchQC) -> str:
+    return f"batch {qc.batch.number}  {qc.batch.hash.to_text()}"
+
+
+def summary(qc: BatchQC) -> dict[str, Any]:
     return {
         "batch": int(qc.batch.number),
         "hash": qc.batch.hash.to_text(),
         "genesis": qc.batch.genesis.to_text(),
         "signers": [key.to_text() for key in qc.signatures],
     }
-
-
-@app.command
-def show(file: Path, /, *, batch: Number = None, full: bool = False, output: Output = Output()) -> None:
-    """Print the certificates in FILE (a node's database, JSON or protobuf); --full with their signatures, as JSON.
-
-    Example: attestrio cert show attestrio-data/store.db --batch 7
-    """
-    found = read_certificates(file, batch)
-    document = [qc.to_json() if full else summary(qc) for qc in found]
-    lines = [f"batch {qc.batch.number}  {qc.batch.hash.to_text()}  {len(qc.signatures)} signatures" for qc in found]
-    if full:
-        lines = [msgspec.json.format(msgspec.json.encode(entry)).decode() for entry in document]
-    output.result(document, lines)
-
-
-@app.command
-def verify(file: Path, /, *, genesis: Path, batch: Number = None, output: Output = Output()) -> None:
-    """Verify the certificates in FILE against a genesis: its hash, membership, weight, then every signature.
-
-    Example: attestrio cert verify attestrio-data/store.db --genesis genesis.json
-    """
-    committee = read_genesis(genesis)
-    found = read_certificates(file, batch)
-    for qc in found:
-        try:
-            qc.verify(committee)
-        except PeerError as exc:
-            raise BadCertificate(f"{file}, batch {qc.batch.number}", f"does not verify: {exc}") from None
-    output.result(
-        [{**summary(qc), "verified": True} for qc in found],
-        [
-            f"batch {qc.batch.number}  {qc.batch.hash.to_text()}  verified, {len(qc.signatures)} signatures"
-            for qc in found
-        ],
-    )

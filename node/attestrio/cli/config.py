@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
+import trio
 from cyclopts import App, Parameter
 
+from attestrio.app import attester_key, genesis_of_file, holes, main_node_client
 from attestrio.cli.output import Output
-from attestrio.config import BadConfig, NodeConfig, explain_config, sections, unused_environment
+from attestrio.config import BadConfig, NodeConfig, Secret, explain_config, sections, unused_environment
+from attestrio.kit.http import shown
+from attestrio.kit.metrics import Metrics
 
 app = App(name="config", help="Check a configuration, show what is in force.")
 
 ConfigFile = Annotated[Path | None, Parameter(name=["--config", "-c"], help="TOML file; see configs/.")]
 Overrides = Annotated[
     tuple[str, ...],
-    Parameter(name=["--set", "-s"], negative="", help="section.key=value, over file and environment; repeatable."),
+    Parameter(
+        name=["--set", "-s"],
+        negative="",
+        show_default=False,
+        help="section.key=value, over file and environment; repeatable.",
+    ),
 ]
 
 
@@ -33,20 +43,50 @@ def overrides(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 @app.command
-def check(config: ConfigFile = None, set_: Overrides = (), *, output: Output = Output()) -> None:
-    """Read a configuration as `run` would and say whether it can be used.
+def check(*, config: ConfigFile = None, set_: Overrides = (), output: Output = Output()) -> None:
+    """Read a configuration as `run` would, with the key and the genesis it names, and say what is wrong.
+
+    What is only missing so far is listed and no error: it may be made later, or come from the node's own environment.
 
     Example: attestrio config check --config configs/node.toml
     """
-    explain_config(config, env=os.environ, overrides=overrides(set_))
+    made = explain_config(config, env=os.environ, overrides=overrides(set_))[0]
+    missing = [*holes(made), *(f"{key} {path}: no such file yet" for key, path in absent_files(made))]
+    look_inside(made)
     unused = unused_environment(os.environ)
-    lines = ["ok", *(f"warning: the environment variable {name} names no key" for name in unused)]
-    output.result({"ok": True, "unused_environment": unused}, lines)
+    lines = [
+        "ok" if not missing else "ok so far; still missing:",
+        *(f"  {one}" for one in missing),
+        *(f"warning: the environment variable {name} names no key" for name in unused),
+    ]
+    output.result({"ok": True, "missing": missing, "unused_environment": unused}, lines)
+
+
+def absent_files(made: NodeConfig) -> Iterator[tuple[str, str]]:
+    """Key and path of each file that is named and not there."""
+    for key, path in (("keys.attester_file", made.keys.attester_file), ("genesis.file", made.genesis.file)):
+        if path is not None and not os.path.lexists(path):
+            yield key, path
+
+
+def look_inside(made: NodeConfig) -> None:
+    """Raise BadConfig for a key, a genesis or a URL that is there and cannot be used."""
+    absent = dict(absent_files(made))
+    if "keys.attester_file" not in absent:
+        attester_key(made)
+    if "genesis.file" not in absent:
+        genesis_of_file(made)
+
+    async def read_url() -> None:
+        async with main_node_client(made, Metrics()):
+            await trio.lowlevel.checkpoint()
+
+    trio.run(read_url)
 
 
 @app.command
-def show(config: ConfigFile = None, set_: Overrides = (), *, output: Output = Output()) -> None:
-    """Print the configuration in force as TOML, each value with its source; secrets are not shown.
+def show(*, config: ConfigFile = None, set_: Overrides = (), output: Output = Output()) -> None:
+    """Print the configuration in force as TOML, each value with its source. Secrets are not shown.
 
     Example: attestrio config show --config configs/node.toml --set main_node.poll_s=1
     """
@@ -54,29 +94,32 @@ def show(config: ConfigFile = None, set_: Overrides = (), *, output: Output = Ou
     document = {
         name: {
             field.name: {
-                "value": shown(getattr(getattr(made, name), field.name, field.default)),
+                "value": printable(getattr(getattr(made, name), field.name, field.default)),
                 "source": origin.get((name, field.name), "default"),
             }
             for field in msgspec.structs.fields(kind)
         }
         for name, kind in sections()
     }
+    document["main_node"]["url"]["value"] = made.main_node.url and shown(made.main_node.url)
     output.result(document, toml_lines(made, document))
 
 
-def shown(value: object) -> object:
+def printable(value: object) -> object:
     """A value as it may be printed: never a secret."""
-    return "<secret>" if type(value).__name__ == "Secret" else value
+    return repr(value) if isinstance(value, Secret) else value
 
 
-def toml_lines(made: NodeConfig, document: dict[str, dict[str, dict[str, object]]]) -> list[str]:
-    """The document as TOML; keys without a value, and sections that are off, as comments."""
-    lines: list[str] = []
-    for name, entries in document.items():
+def toml_lines(made: NodeConfig, document: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
+    """The document as a file that can be used. What may not stand in one is a comment: no value, a secret, a section
+    that is off."""
+    for index, (name, entries) in enumerate(document.items()):
         off = getattr(made, name) is None
-        lines += ["", f"[{name}]" if not off else f"# [{name}]"]
+        if index:
+            yield ""
+        yield f"# [{name}]" if off else f"[{name}]"
         for key, entry in entries.items():
-            value = msgspec.json.encode(entry["value"]).decode() if entry["value"] is not None else '""'
-            mark = "# " if off or entry["value"] is None else ""
-            lines.append(f"{mark}{key} = {value}   # {entry['source']}")
-    return lines[1:]
+            value, source = entry["value"], entry["source"]
+            is_comment = off or value is None or isinstance(getattr(getattr(made, name), key), Secret)
+            text = f"{'# ' if is_comment else ''}{key} = {'' if value is None else msgspec.json.encode(value).decode()}"
+            yield f"{text:<40} # {source}"

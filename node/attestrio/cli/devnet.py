@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 import trio
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
+from rich.box import SIMPLE
 from rich.live import Live
 from rich.table import Table
 
 from attestrio.app import RunningNode
 from attestrio.cli.logs import set_up_logs
-from attestrio.cli.output import Output
-from attestrio.errors import SafetyError
-from attestrio.roles import BatchNumber, BatchQC, Genesis
+from attestrio.cli.output import Output, say
+from attestrio.cli.signals import until_signal
+from attestrio.errors import PeerError, SafetyError, SetupError
+from attestrio.kit.datadir import DataDirUnwritable
+from attestrio.roles import AttesterPublicKey, BatchNumber, BatchQC, Genesis
 from attestrio.sim.cluster import MAIN, Cluster, ClusterSpec
 from attestrio.store.certificates import open_certificates
+
+DEFAULT_ATTESTERS = 4
+ROWS = 10  # newest certificates in the table
+MAX_COLUMNS = 8  # attesters that get a column each on a terminal of 80
 
 
 class CertificateLost(SafetyError):
@@ -38,23 +45,43 @@ class CertificateLost(SafetyError):
         self.missing = missing
 
 
+class NetworkUnusable(SetupError):
+    """What a data directory keeps is not the network that was asked for, or cannot be read."""
+
+    code: ClassVar[str] = "network_unusable"
+
+    def __init__(self, data_dir: Path, problem: str) -> None:
+        super().__init__(f"{data_dir}: {problem}, or choose another --data-dir")
+        self.data_dir = data_dir
+
+
 def devnet(
     *,
-    batches: Annotated[int | None, Parameter(help="Stop after this many certificates; without it, run on.")] = None,
-    data_dir: Annotated[Path | None, Parameter(help="Keep the network here and go on where it ended.")] = None,
-    attesters: Annotated[int, Parameter(help="How many vote.")] = 4,
-    every: Annotated[float, Parameter(help="Seconds between two batches.")] = 1.0,
+    batches: Annotated[
+        int | None,
+        Parameter(validator=validators.Number(gte=1), help="Stop after this many certificates; otherwise run on."),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, Parameter(help="Keep the network here, and go on where it ended; otherwise it is thrown away.")
+    ] = None,
+    attesters: Annotated[
+        int | None,
+        Parameter(validator=validators.Number(gte=1, lte=100), help="How many vote; 4, or as many as DATA_DIR has."),
+    ] = None,
+    every: Annotated[
+        float, Parameter(validator=validators.Number(gt=0, lte=3600), help="Seconds between two batches.")
+    ] = 1.0,
     output: Output = Output(),
 ) -> int:
-    """Run a main node and some attesters that poll it over HTTP, a batch every second, certificates in SQLite.
+    """Run a whole network: a main node, attesters that poll it over HTTP, a batch every second, votes, certificates.
 
     Example: attestrio devnet --batches 5
     """
     set_up_logs("auto", "warning")
-    spec = ClusterSpec(attesters=attesters, batch_every_s=every)
     with folder(data_dir) as path:
-        cluster = Cluster(path, spec)
-        code, done = trio.run(run_until, cluster, batches, output)
+        cluster = prepared(path, attesters, every)
+        done: list[BatchQC] = []
+        code = trio.run(until_signal, partial(collect, cluster, batches, done, output))
         if batches is not None and code == 0:
             summarise(cluster, done, output)
     return code
@@ -70,29 +97,33 @@ def folder(data_dir: Path | None) -> Iterator[Path]:
         yield Path(made)
 
 
-async def run_until(cluster: Cluster, batches: int | None, output: Output) -> tuple[int, list[BatchQC]]:
-    """Run until `batches` certificates are on the main node's disk, or a signal; exit code and certificates."""
-    done: list[BatchQC] = []
-    code = 0
+def prepared(path: Path, attesters: int | None, every: float) -> Cluster:
+    """The network of a folder, made where there is none yet. Raises NetworkUnusable, DataDirUnwritable."""
+    kept = path / "genesis.json"
+    try:
+        known = len(Genesis.from_json(kept.read_bytes()).attesters or ()) if kept.exists() else None
+        if known is not None and attesters not in (None, known):
+            raise NetworkUnusable(path, f"holds a network of {known} attesters, not {attesters}: leave --attesters out")
+        cluster = Cluster(path, ClusterSpec(attesters=attesters or known or DEFAULT_ATTESTERS, batch_every_s=every))
+        cluster.prepare()
+    except OSError as exc:
+        raise DataDirUnwritable(path, f"{exc.filename}: {exc.strerror}") from None
+    except (PeerError, UnicodeDecodeError) as exc:
+        raise NetworkUnusable(path, f"holds a genesis or a key that cannot be read ({exc}): repair it") from None
+    return cluster
+
+
+async def collect(cluster: Cluster, batches: int | None, done: list[BatchQC], output: Output) -> None:
+    """Run the network until `batches` certificates are on the main node's disk; they go to `done`."""
     async with trio.open_nursery() as nursery:
-
-        async def obey() -> None:
-            nonlocal code
-            with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                async for number in signals:
-                    code = 128 + number
-                    nursery.cancel_scope.cancel()
-
-        nursery.start_soon(obey)
-        nodes = await nursery.start(cluster.run)
         with display(cluster, output) as show:
+            nodes = await nursery.start(cluster.run)
             async for certificate in new_certificates(nodes[MAIN]):
                 done.append(certificate)
                 show(certificate)
-                if batches is not None and len(done) == batches:
+                if len(done) == batches:
                     break
         nursery.cancel_scope.cancel()
-    return code, done
 
 
 async def new_certificates(node: RunningNode) -> AsyncIterator[BatchQC]:
@@ -111,14 +142,14 @@ async def new_certificates(node: RunningNode) -> AsyncIterator[BatchQC]:
 @contextmanager
 def display(cluster: Cluster, output: Output) -> Iterator[Callable[[BatchQC], None]]:
     """What to do with each certificate: a live table on a terminal, otherwise one line (or one JSON object) each."""
-    started = time.monotonic()
     if sys.stdout.isatty() and not output.json:
-        recent: deque[tuple[BatchQC, float]] = deque(maxlen=10)
-        with Live(auto_refresh=False) as live:
+        recent: deque[tuple[BatchQC, float]] = deque(maxlen=ROWS)
+        keys, started = cluster.public_keys(), time.monotonic()
+        with Live(table(keys, recent), auto_refresh=False) as live:
 
             def draw(certificate: BatchQC) -> None:
                 recent.append((certificate, time.monotonic() - started))
-                live.update(table(cluster, recent), refresh=True)
+                live.update(table(keys, recent), refresh=True)
 
             yield draw
         return
@@ -126,26 +157,28 @@ def display(cluster: Cluster, output: Output) -> Iterator[Callable[[BatchQC], No
     def line(certificate: BatchQC) -> None:
         batch = certificate.batch
         if output.json:
-            print(json.dumps({"event": "certificate", **brief(certificate)}), flush=True)
+            say(json.dumps({"event": "certificate", **brief(certificate)}))
         else:
-            print(f"batch {batch.number}  {batch.hash.to_text()}  {len(certificate.signatures)} votes", flush=True)
+            say(f"batch {batch.number}  {batch.hash.to_text()}  {len(certificate.signatures)} votes")
 
     yield line
 
 
-def table(cluster: Cluster, recent: Iterable[tuple[BatchQC, float]]) -> Table:
-    """The newest certificates and who signed them."""
-    made = Table(title=f"attestrio devnet: {cluster.spec.attesters} attesters, {cluster.data_dir}")
+def table(keys: Mapping[str, AttesterPublicKey], recent: Iterable[tuple[BatchQC, float]]) -> Table:
+    """The newest certificates and who signed them: by column as long as they fit, else as a count."""
+    made = Table(title=f"attestrio devnet: a main node and {len(keys)} attesters", title_justify="left", box=SIMPLE)
     made.add_column("batch", justify="right")
-    made.add_column("hash")
-    made.add_column("after", justify="right")
-    for name in cluster.names:
-        made.add_column(name, justify="center")
-    keys = cluster.public_keys()
+    made.add_column("hash", no_wrap=True)
+    made.add_column("after start", justify="right")
+    shown = keys if len(keys) <= MAX_COLUMNS else {}
+    made.add_column("votes", justify="right")
+    for name in shown:
+        made.add_column(name.removeprefix("attester-"), justify="center")
     for certificate, seconds in recent:
-        batch = certificate.batch
-        marks = ["✓" if keys[name] in certificate.signatures else "·" for name in cluster.names]
-        made.add_row(str(batch.number), batch.hash.to_bytes().hex()[:16] + "…", f"{seconds:.1f} s", *marks)
+        batch, signers = certificate.batch, certificate.signatures
+        marks = ["✓" if key in signers else "·" for key in shown.values()]
+        text = f"{batch.hash.to_bytes().hex()[:16]}…"
+        made.add_row(str(batch.number), text, f"{seconds:.1f} s", f"{len(signers)} of {len(keys)}", *marks)
     return made
 
 
@@ -174,9 +207,9 @@ def summarise(cluster: Cluster, done: list[BatchQC], output: Output) -> None:
         "database": str(cluster.database(MAIN)),
     }
     if output.json:
-        print(json.dumps(document))
+        say(json.dumps(document))
         return
-    print(
+    say(
         f"{len(done)} certificates, batches {done[0].batch.number} to {done[-1].batch.number}:"
         f" all read back from the main node's database and verified, threshold {threshold} of {cluster.spec.attesters}"
     )

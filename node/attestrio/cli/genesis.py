@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeVar
 
 from cyclopts import App, Parameter
 
+from attestrio.app import MAX_GENESIS_FILE
 from attestrio.cli.output import Output
 from attestrio.errors import NodeError, PeerError, SetupError
+from attestrio.kit.files import read_bounded
 from attestrio.roles import (
     AttesterPublicKey,
     Committee,
@@ -21,6 +24,9 @@ from attestrio.roles import (
 )
 
 app = App(name="genesis", help="Make a genesis, show one, compute its hash.")
+
+GenesisFile = Annotated[Path, Parameter(help="Genesis as proto3 JSON.")]
+K = TypeVar("K")
 
 
 class BadGenesis(SetupError):
@@ -35,63 +41,62 @@ class BadGenesis(SetupError):
 def read_genesis(path: Path) -> Genesis:
     """The genesis of a proto3 JSON file, verified. Raises BadGenesis."""
     try:
-        genesis = Genesis.from_json(path.read_text("utf-8"))
+        genesis = Genesis.from_json(read_bounded(path, MAX_GENESIS_FILE))
         genesis.verify()
     except FileNotFoundError:
-        raise BadGenesis(str(path), "no such file") from None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise BadGenesis(str(path), f"cannot be read: {exc}") from None
+        raise BadGenesis(str(path), "no such file; `attestrio genesis new` makes one") from None
+    except OSError as exc:
+        raise BadGenesis(str(path), f"cannot be read: {exc.strerror}") from None
     except NodeError as exc:
-        raise BadGenesis(str(path), str(exc)) from None
+        raise BadGenesis(str(path), f"is no genesis: {exc}") from None
     return genesis
 
 
-def _weighted(text: str, flag: str) -> tuple[str, int]:
-    key, _, weight = text.rpartition("=")
-    if not key:
-        key, weight = text, "1"
-    if not weight.isdecimal():
+def _weighted(text: str, flag: str, read: Callable[[str], K]) -> tuple[K, int]:
+    """What stands behind `flag`: a key and its weight, 1 unless told otherwise. Raises BadGenesis."""
+    key, equals, weight = text.partition("=")
+    if equals and not weight.isdecimal():
         raise BadGenesis(f"{flag} {text}", "expected KEY or KEY=WEIGHT with a whole number")
-    return key, int(weight)
+    try:
+        return read(key), int(weight) if equals else 1
+    except (PeerError, ValueError) as exc:  # ValueError: Python reads no number of more than 4,300 digits
+        raise BadGenesis(f"{flag} {text:.200}", str(exc)) from None
 
 
 @app.command
 def new(
-    file: Path,
+    file: Annotated[Path, Parameter(help="Where to write it; not over an existing file.")],
     /,
     *,
-    chain_id: int,
-    attester: Annotated[tuple[str, ...], Parameter(help="Public key, or KEY=WEIGHT; repeatable.")] = (),
-    validator: Annotated[tuple[str, ...], Parameter(help="BLS public key, or KEY=WEIGHT; at least one.")] = (),
-    fork_number: int = 0,
-    first_block: int = 0,
-    protocol_version: int = 1,
+    chain_id: Annotated[int, Parameter(help="L2 chain id.")],
+    validator: Annotated[tuple[str, ...], Parameter(negative="", help="BLS key, or KEY=WEIGHT; repeatable.")],
+    attester: Annotated[
+        tuple[str, ...],
+        Parameter(negative="", show_default=False, help="Key as `keys public` prints it, or KEY=WEIGHT; repeatable."),
+    ] = (),
+    fork_number: Annotated[int, Parameter(help="One more after each revert or new committee.")] = 0,
+    first_block: Annotated[int, Parameter(help="First L2 block of this genesis.")] = 0,
+    protocol_version: Annotated[int, Parameter(help="Of the consensus protocol.")] = 1,
     output: Output = Output(),
 ) -> None:
-    """Write a new genesis to FILE as proto3 JSON and print its hash; never over an existing file.
+    """Write a new genesis as proto3 JSON and print its hash. A weight is a whole number, 1 if left out.
 
-    Example: attestrio genesis new genesis.json --chain-id 270 --validator KEY --attester KEY=10 --attester KEY=20
+    Example: attestrio genesis new genesis.json --chain-id 270 --validator KEY --attester KEY=10
     """
+    attesters = [_weighted(text, "--attester", AttesterPublicKey.from_text) for text in attester]
+    validators = [_weighted(text, "--validator", ValidatorPublicKey.from_text) for text in validator]
     try:
-        attesters = [_weighted(text, "--attester") for text in attester]
-        validators = [_weighted(text, "--validator") for text in validator]
         genesis = Genesis(
             chain_id=chain_id,
             fork_number=fork_number,
             first_block=first_block,
             protocol_version=protocol_version,
-            validators=tuple(
-                WeightedValidator(ValidatorPublicKey.from_text(key), weight) for key, weight in validators
-            ),
+            validators=tuple(WeightedValidator(key, weight) for key, weight in validators),
             leader_selection=RoundRobin(),
-            attesters=Committee(
-                [WeightedAttester(AttesterPublicKey.from_text(key), weight) for key, weight in attesters]
-            )
-            if attesters
-            else None,
+            attesters=Committee([WeightedAttester(key, weight) for key, weight in attesters]) if attesters else None,
         )
         genesis.verify()
-    except (PeerError, ValueError) as exc:
+    except PeerError as exc:
         raise BadGenesis(str(file), f"cannot be made: {exc}") from None
     try:
         with file.open("x", encoding="utf-8") as out:
@@ -104,7 +109,7 @@ def new(
 
 
 @app.command
-def show(file: Path, /, *, output: Output = Output()) -> None:
+def show(file: GenesisFile, /, *, output: Output = Output()) -> None:
     """Print what a genesis says: chain, fork, committee with weights and threshold.
 
     Example: attestrio genesis show genesis.json
@@ -129,7 +134,7 @@ def show(file: Path, /, *, output: Output = Output()) -> None:
 
 
 @app.command(name="hash")
-def hash_(file: Path, /, *, output: Output = Output()) -> None:
+def hash_(file: GenesisFile, /, *, output: Output = Output()) -> None:
     """Print the hash of a genesis file.
 
     Example: attestrio genesis hash genesis.json

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from cyclopts import App, Parameter
 
+from attestrio.app import MAX_KEY_FILE
 from attestrio.cli.output import Output
 from attestrio.errors import PeerError, SetupError
-from attestrio.kit.files import write_new
+from attestrio.kit.files import read_bounded, write_new
 from attestrio.roles import AttesterSecretKey, NodeSecretKey
 
 app = App(name="keys", help="Make keys and show their public halves.")
@@ -31,15 +33,18 @@ class BadKeyFile(SetupError):
         self.path = path
 
 
+SecretFile = Annotated[Path, Parameter(help="File with one secret key, as text.")]
+
+
 @app.command
 def generate(
-    file: Path,
+    file: SecretFile,
     /,
     *,
-    kind: Annotated[Kind, Parameter(help="attester: signs votes. node: names this node on the network.")] = "attester",
+    kind: Annotated[Kind, Parameter(help="attester signs votes; node names this node on the network.")] = "attester",
     output: Output = Output(),
 ) -> None:
-    """Make a new secret key, write it to FILE (mode 0600, never over an existing file), print the public key.
+    """Make a secret key in a new FILE that only you can read, and print the public key.
 
     Example: attestrio keys generate attester.key
     """
@@ -53,7 +58,7 @@ def generate(
 
 
 @app.command
-def public(file: Path, /, *, output: Output = Output()) -> None:
+def public(file: SecretFile, /, *, output: Output = Output()) -> None:
     """Print the public key of a secret key file.
 
     Example: attestrio keys public attester.key
@@ -67,7 +72,9 @@ def write_secret(path: Path, text: str) -> None:
     """Write one line with mode 0600 to a new file, durably. Raises BadKeyFile where that cannot be done."""
     try:
         write_new(path, text + "\n")
-    except FileExistsError:
+    except FileExistsError as exc:
+        if not os.path.lexists(path):  # then it is one of its folders that is no folder
+            raise BadKeyFile(path, f"cannot be written: {exc.filename} is not a folder") from None
         raise BadKeyFile(path, "exists already; a key is never overwritten, choose another name") from None
     except OSError as exc:
         raise BadKeyFile(path, f"cannot be written: {exc.strerror}") from None
@@ -76,11 +83,11 @@ def write_secret(path: Path, text: str) -> None:
 def read_secret(path: Path) -> AttesterSecretKey | NodeSecretKey:
     """The secret key in a file, of whichever kind its prefix says. Raises BadKeyFile."""
     try:
-        text = path.read_text("ascii").strip()
+        text = read_bounded(path, MAX_KEY_FILE).decode("ascii", "replace").strip()
     except FileNotFoundError:
         raise BadKeyFile(path, "no such file; `attestrio keys generate` makes one") from None
-    except (OSError, UnicodeDecodeError):
-        raise BadKeyFile(path, "cannot be read as a key file") from None
+    except OSError as exc:
+        raise BadKeyFile(path, f"cannot be read: {exc.strerror}") from None
     for kind in KINDS.values():
         try:
             return kind.from_text(text)

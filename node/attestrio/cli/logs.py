@@ -12,6 +12,16 @@ import structlog
 Format = Literal["auto", "console", "json"]
 
 
+class StderrHandler(logging.Handler):
+    """Writes to whatever is stderr at the time: a live table puts something of its own there while it is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            print(self.format(record), file=sys.stderr, flush=True)
+        except Exception:  # nobody reads the logs, or a record is wrong: logging's rule is to go on
+            self.handleError(record)
+
+
 def set_up_logs(form: Format, level: str) -> None:
     """Render every record of the standard library's loggers through structlog, to stderr."""
     if form == "auto":
@@ -33,7 +43,7 @@ def set_up_logs(form: Format, level: str) -> None:
             last,
         ],
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StderrHandler()
     handler.setFormatter(formatter)
     root = logging.getLogger("attestrio")
     root.handlers[:] = [handler]

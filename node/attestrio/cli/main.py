@@ -13,13 +13,15 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from attestrio.cli import cert, config, devnet, genesis, keys, run
-from attestrio.cli.output import report, worst
+from attestrio.cli.output import OutputUnwritable, Usage, report, worst
 from attestrio.errors import NodeError
 
 app = App(
     name="attestrio",
     help="An attestation node: learns which batch is next, records its vote, signs it, and keeps the certificate.",
+    help_epilogue="To see it work: attestrio devnet --batches 5",
     version=lambda: version("attestrio"),
+    suppress_keyboard_interrupt=False,
 )
 app.command(run.node)
 app.command(run.main_node)
@@ -29,28 +31,42 @@ app.command(genesis.app)
 app.command(cert.app)
 app.command(config.app)
 
-USAGE = 2
 BUG = 1
+INTERRUPTED = 128 + signal.SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave with its exit code; see README, exit codes."""
     tokens = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = app(tokens, exit_on_error=False, print_error=True)
-    except CycloptsError:
-        sys.exit(USAGE)  # cyclopts has printed what is wrong
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: `attestrio ... | head`
-        sys.exit(0)
+        code = app(tokens, exit_on_error=False, print_error=False, verbose=False)
     except BaseException as exc:
-        one = worst(exc)
-        if isinstance(one, NodeError):
-            sys.exit(report(one, as_json="--json" in tokens))
-        if isinstance(one, SystemExit | KeyboardInterrupt):
-            raise one from None
-        traceback.print_exception(exc)
-        sys.exit(BUG)
+        sys.exit(_ended_by(worst(exc), exc, as_json="--json" in tokens))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _ended_by(one: BaseException, whole: BaseException, *, as_json: bool) -> int | str | None:
+    """Say what ended the command; the exit code. `one` is the exception that counts among those in `whole`."""
+    match one:
+        case SystemExit():
+            return one.code
+        case KeyboardInterrupt():
+            return INTERRUPTED
+        case BrokenPipeError():  # the reader left, as in `attestrio ... | head`: it has what it wanted
+            _silence_stdout()
+            return 0
+        case CycloptsError():
+            command = " ".join(["attestrio", *(one.command_chain or ())])
+            return report(Usage(f"{one} Try `{command} --help`."), as_json=as_json)
+        case NodeError():
+            if isinstance(one, OutputUnwritable):
+                _silence_stdout()
+            return report(one, as_json=as_json)
+    traceback.print_exception(whole)
+    print(f"attestrio: this is a bug, please report the lines above: {type(one).__name__} [bug]", file=sys.stderr)
+    return BUG
+
+
+def _silence_stdout() -> None:
+    """What is still buffered cannot be written; the interpreter would try again at its end and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from attestrio.app import run_node
 from attestrio.cli.config import ConfigFile, Overrides, overrides
 from attestrio.cli.logs import set_up_logs
 from attestrio.cli.output import Output
+from attestrio.cli.signals import until_signal
 from attestrio.config import BadConfig, NodeConfig, load_config, unused_environment
 
 log = logging.getLogger("attestrio.cli")
@@ -27,9 +28,9 @@ DataDirFlag = Annotated[Path | None, Parameter(help="Instead of node.data_dir.")
 
 @node.command(name="run")
 def run_attester(
+    *,
     config: ConfigFile = None,
     set_: Overrides = (),
-    *,
     data_dir: DataDirFlag = None,
     main_node_url: Annotated[str | None, Parameter(help="Instead of main_node.url.")] = None,
     output: Output = Output(),
@@ -40,15 +41,15 @@ def run_attester(
     """
     made = load(config, set_, {"node.data_dir": data_dir, "main_node.url": main_node_url})
     if made.serve is not None:
-        raise BadConfig(str(config), "[serve] makes a main node: use `attestrio main-node run`")
+        raise BadConfig(str(config or "configuration"), "[serve] makes a main node: use `attestrio main-node run`")
     return run_process(made, as_json=output.json)
 
 
 @main_node.command(name="run")
 def run_main_node(
+    *,
     config: ConfigFile = None,
     set_: Overrides = (),
-    *,
     data_dir: DataDirFlag = None,
     bind: Annotated[str | None, Parameter(help="Instead of serve.bind, host:port.")] = None,
     output: Output = Output(),
@@ -59,7 +60,7 @@ def run_main_node(
     """
     made = load(config, set_, {"node.data_dir": data_dir, "serve.bind": bind})
     if made.serve is None:
-        raise BadConfig(str(config or "configuration"), "a main node needs the section [serve]")
+        raise BadConfig(str(config or "configuration"), "a main node needs the section [serve], or --bind HOST:PORT")
     return run_process(made, as_json=output.json)
 
 
@@ -74,16 +75,11 @@ def run_process(config: NodeConfig, *, as_json: bool) -> int:
     set_up_logs("json" if as_json else config.log.format, config.log.level)
     for name in unused_environment(os.environ):
         log.warning("the environment variable %s names no key", name)
-    return trio.run(until_signal, config)
+    return trio.run(until_signal, partial(run_logged, config))
 
 
-async def until_signal(config: NodeConfig) -> int:
-    """Run the node until a signal; returns 128 + its number."""
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(run_node, config)
-            log.info("node running, data in %s", config.node.data_dir)
-            number = await anext(aiter(signals))
-            log.info("stopping on signal %d", number)
-            nursery.cancel_scope.cancel()
-    return 128 + number
+async def run_logged(config: NodeConfig) -> None:
+    """Run the node until cancelled, and say when it has started."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run_node, config)
+        log.info("node running, data in %s", config.node.data_dir)

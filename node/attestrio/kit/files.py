@@ -1,7 +1,8 @@
-"""Files written so that they are whole or not there."""
+"""Files written so that they are whole or not there, and read with a bound."""
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -15,6 +16,15 @@ def write_new(path: Path, text: str) -> None:
         out.flush()
         os.fsync(out.fileno())
     sync_folder(path.parent)
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """The whole file, which may be a pipe too. Raises OSError, also for one that is longer or never ends."""
+    with path.open("rb") as file:
+        raw = file.read(max_bytes + 1)  # one more than allowed tells a full file from one that is too long
+    if len(raw) > max_bytes:
+        raise OSError(errno.EFBIG, f"longer than {max_bytes} bytes", str(path))
+    return raw
 
 
 def sync_folder(folder: Path) -> None:
