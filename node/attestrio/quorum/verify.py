@@ -19,10 +19,9 @@ class Claim(NamedTuple):
     message: MsgHash
 
 
-# A trip to a thread costs about two recovers, so a chunk has to be worth many; 64 recovers are 2.5 ms, the longest
-# the event loop is held when they are done inline. Smaller sets are done before threads have warmed up.
-CHUNK = 64
-THREADS_FROM = 512
+INLINE_CHUNK = 64  # 2.5 ms, the longest the event loop is held by verifying
+THREAD_CHUNK = 256  # a trip to a thread costs about two recovers; counting 256 votes afterwards holds the loop 1 ms
+THREADS_FROM = 512  # smaller lists are done before threads have warmed up
 
 
 def check(claims: Sequence[Claim]) -> list[bool]:
@@ -32,13 +31,13 @@ def check(claims: Sequence[Claim]) -> list[bool]:
 
 
 class Verifier:
-    """Checks lists of claims chunk by chunk, `workers` chunks at a time whoever asks.
+    """Checks lists of claims chunk by chunk; one object shares its threads among all who ask.
 
     Args:
-      run_blocking: where large sets are checked: `in_thread`, or `inline` in stories with virtual time.
-      workers: threads at a time. libsecp256k1 works without the interpreter lock, so two cores do nearly twice one.
-      chunk: votes checked at a time, and counted without a checkpoint between.
+      run_blocking: where large lists are checked: `in_thread`, or `inline` in stories with virtual time.
+      workers: cores to keep busy. libsecp256k1 works without the interpreter lock, so two do nearly twice one.
       threads_from: lists shorter than this are checked inline, with a checkpoint before each chunk.
+      inline_chunk, thread_chunk: votes checked at a time, and counted without a checkpoint between.
     """
 
     def __init__(
@@ -46,16 +45,18 @@ class Verifier:
         run_blocking: RunBlocking = in_thread,
         *,
         workers: int = 2,
-        chunk: int = CHUNK,
         threads_from: int = THREADS_FROM,
+        inline_chunk: int = INLINE_CHUNK,
+        thread_chunk: int = THREAD_CHUNK,
     ) -> None:
-        if workers < 1 or chunk < 1:
-            raise ValueError(f"workers={workers} and chunk={chunk} must be at least 1")
-        self._threads_from = threads_from
+        if min(workers, inline_chunk, thread_chunk) < 1:
+            raise ValueError(f"workers={workers} and the chunks {inline_chunk}, {thread_chunk} must be at least 1")
         self._run_blocking = run_blocking
-        self._workers = workers
-        self._chunk = chunk
-        self._limiter = trio.CapacityLimiter(workers)
+        self._threads_from = threads_from
+        self._inline_chunk = inline_chunk
+        self._thread_chunk = thread_chunk
+        # One chunk more than there are cores: it is at hand while the event loop counts the one that came back.
+        self._limiter = trio.CapacityLimiter(workers + 1)
 
     async def in_order(
         self,
@@ -71,17 +72,21 @@ class Verifier:
             that are due.
         """
         large = len(votes) >= self._threads_from
-        run_blocking, workers = (self._run_blocking, self._workers) if large else (inline, 1)
-        chunks = enumerate(votes[start : start + self._chunk] for start in range(0, len(votes), self._chunk))
+        size = self._thread_chunk if large else self._inline_chunk
+        chunks = enumerate(votes[start : start + size] for start in range(0, len(votes), size))
         checked: dict[int, tuple[list[Claim], list[bool]]] = {}
         turn = 0
 
         async def work() -> None:
             nonlocal turn
             for index, chunk in chunks:  # shared by the workers: each chunk goes to one of them
-                async with self._limiter:
+                if large:
+                    async with self._limiter:
+                        wanted = claims(chunk)
+                        checked[index] = wanted, await self._run_blocking(partial(check, wanted))
+                else:  # waits for no thread, so that a few votes do not queue behind a peer's thousands
                     wanted = claims(chunk)
-                    checked[index] = wanted, await run_blocking(partial(check, wanted)) if wanted else []
+                    checked[index] = wanted, await inline(partial(check, wanted))
                 while turn in checked:
                     if not take(*checked.pop(turn)):
                         nursery.cancel_scope.cancel()
@@ -89,5 +94,5 @@ class Verifier:
                     turn += 1
 
         async with trio.open_nursery() as nursery:
-            for _ in range(workers):
+            for _ in range(int(self._limiter.total_tokens) if large else 1):
                 nursery.start_soon(work)

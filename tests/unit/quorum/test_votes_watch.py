@@ -25,7 +25,7 @@ def watch_with(*votes, verifier=None):
 
 
 def small_chunks(run_blocking=inline, *, workers=2):
-    return Verifier(run_blocking, workers=workers, chunk=2, threads_from=0)
+    return Verifier(run_blocking, workers=workers, thread_chunk=2, threads_from=0)
 
 
 # Waiting
@@ -220,7 +220,7 @@ async def test_chunks_are_taken_in_the_order_of_the_list_whichever_is_checked_fi
     assert watch.votes() == [vote(key, 5) for key in KEYS[:4]]
 
 
-async def test_no_more_chunks_than_workers_are_checked_at_a_time_whoever_asks(nursery):
+async def test_one_chunk_more_than_workers_is_out_at_a_time_whoever_asks(nursery):
     gates = Gates()
     watch = VotesWatch(COMMITTEE, GENESIS, small_chunks(gates, workers=2))
 
@@ -228,7 +228,21 @@ async def test_no_more_chunks_than_workers_are_checked_at_a_time_whoever_asks(nu
         nursery.start_soon(watch.add_many, [vote(key, number) for key in KEYS])
     await trio.testing.wait_all_tasks_blocked()
 
-    assert len(gates.waiting) == 2
+    assert len(gates.waiting) == 3
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_few_votes_do_not_queue_behind_the_thousands_of_another_peer(nursery):
+    gates = Gates()
+    verifier = Verifier(gates, workers=1, thread_chunk=2, threads_from=5)
+    watch = VotesWatch(COMMITTEE, GENESIS, verifier)
+    for number in (5, 6):
+        nursery.start_soon(watch.add_many, [vote(key, number) for key in KEYS])
+    await trio.testing.wait_all_tasks_blocked()
+
+    added = await watch.add_many([vote(KEYS[0], 9)])
+
+    assert added == VotesAdded(1, 1, 9)
     nursery.cancel_scope.cancel()
 
 
@@ -263,7 +277,7 @@ async def test_cancelled_list_leaves_whole_chunks(nursery):
 
 async def cancel_after_one_chunk(gates, scope):
     await trio.testing.wait_all_tasks_blocked()
-    gates.let_go(0)
+    gates.let_go_of(vote(KEYS[0], 5))
     await trio.testing.wait_all_tasks_blocked()
     scope.cancel()
 
