@@ -91,13 +91,14 @@ class World:
     async def sim(self, name):
         """The way of one node to the main node, faults included."""
         if name not in self.sims:
-            self.sims[name] = SimMainNode(await self.store(MAIN), self.genesis)
+            self.sims[name] = SimMainNode(await self.store(MAIN), self.genesis, up=MAIN in self.up)
         return self.sims[name]
 
     def config(self, name, **main_node):
         serves = name == MAIN
         file = self.folder / "genesis.json"
         if not file.exists():
+            self.folder.mkdir(exist_ok=True)
             file.write_text(json.dumps(self.genesis.to_json()))
         secret = None if serves else Secret(key(int(name.split("-")[1])).to_text())
         return NodeConfig(
@@ -121,6 +122,13 @@ class World:
             run = partial(run_node, self.config(name, stale_grace_s=stale_grace_s), **(given | parts))
             self.up[name] = await self.nursery.start(self._live, name, run)
             await trio.testing.wait_all_tasks_blocked()
+            if name == MAIN:
+                self.reach_main(True)
+
+    def reach_main(self, up):
+        """Whether the main node's machine answers."""
+        for sim in self.sims.values():
+            sim.up = up
 
     async def start_all(self, **parts):
         """The main node with all batches in its store, then all attesters."""
@@ -130,6 +138,8 @@ class World:
     async def stop(self, *names):
         """Cancel nodes and wait until nothing of them is left."""
         for name in names:
+            if name == MAIN:
+                self.reach_main(False)
             scope, gone = self._lives[name]
             scope.cancel()
             await gone.wait()

@@ -65,7 +65,10 @@ class BatchKeeper:
     async def _obtain(self, number: BatchNumber) -> bool:
         batch = await self.source.batch_to_sign(number)
         if batch is None:
-            self.duty.record(number, Step.PERSISTED, Reason.BATCH_NOT_PERSISTED)
+            if number < self.store.persisted.next():  # it came by another way, without its hash
+                self.duty.record(number, Step.HASHED, Reason.HASH_NOT_AVAILABLE)
+            else:
+                self.duty.record(number, Step.PERSISTED, Reason.BATCH_NOT_PERSISTED)
             return False
         await self.store.put_batch_to_sign(batch)
         self.duty.record(number, Step.PERSISTED)
