@@ -25,10 +25,10 @@ WAITERS = {"trio", "trio_util", "httpx", "hypercorn", "coredis", "apsw", "socket
 
 # Where that is allowed: a whole folder, or `folder/file`.
 WAITS = {
-    "kit/retry", "kit/http", "kit/blocking", "kit/group_commit", "kit/sqlite", "kit/datadir", "kit/disk", "kit/limiter",
-    "duty/log", "store/sqlite", "store/memory", "status/watch", "status/runner", "status/local",
+    "kit/retry", "kit/http", "kit/blocking", "kit/group_commit", "kit/sqlite", "kit/datadir",
+    "duty/log", "store/sqlite", "store/memory", "store/queue", "store/rows", "store/certificates", "status/watch", "status/runner", "status/local",
     "mainnode/client", "mainnode/server", "quorum/finder", "quorum/watch", "quorum/verify",
-    "batches/main_node", "batches/local", "batches/keeper", "attester/runner",
+    "batches/local", "batches/keeper", "batches/feeder", "attester/runner",
     "app", "sim", "cli",
 }  # fmt: skip
 
