@@ -10,7 +10,6 @@ from functools import partial
 import trio
 import trio.testing
 from attestrio.app import run_node
-from attestrio.batches.main_node import MainNodeBatches
 from attestrio.config import (
     BatchesSection,
     GenesisSection,
@@ -113,12 +112,9 @@ class World:
     async def start(self, *names, stale_grace_s=60.0, **parts):
         """Start nodes; `parts` replace what they would be given. Each is at rest before the next one starts."""
         for name in names:
-            given = {"store": await self.store(name), "link": self.network.link(name)}
-            if name == MAIN:
-                given |= {"batch_source": self.chain}
-            else:
-                client = (await self.sim(name)).client()
-                given |= {"status_client": client, "batch_source": MainNodeBatches(client, self.genesis.hash())}
+            given = {"store": await self.store(name), "link": self.network.link(name), "batch_source": self.chain}
+            if name != MAIN:
+                given["status_client"] = (await self.sim(name)).client()
             run = partial(run_node, self.config(name, stale_grace_s=stale_grace_s), **(given | parts))
             self.up[name] = await self.nursery.start(self._live, name, run)
             await trio.testing.wait_all_tasks_blocked()
