@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import NoReturn
 
 from cyclopts import App, CycloptsError
 
@@ -35,21 +34,21 @@ BUG = 1
 INTERRUPTED = 128 + signal.SIGINT
 
 
-def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and leave with its exit code; see README, exit codes."""
-    tokens = list(sys.argv[1:] if argv is None else argv)
+def run_command(tokens: Sequence[str]) -> int:
+    """Run one command; its exit code, see README, exit codes. Raises SystemExit only for a signal."""
     try:
-        code = app(tokens, exit_on_error=False, print_error=False, verbose=False)
+        code = app(list(tokens), exit_on_error=False, print_error=False, verbose=False)
     except BaseException as exc:
-        sys.exit(_ended_by(worst(exc), exc, as_json="--json" in tokens))
-    sys.exit(code if isinstance(code, int) else 0)
+        one = worst(exc)
+        if isinstance(one, SystemExit):
+            raise one from None
+        return _ended_by(one, exc, as_json="--json" in tokens)
+    return code if isinstance(code, int) else 0
 
 
-def _ended_by(one: BaseException, whole: BaseException, *, as_json: bool) -> int | str | None:
+def _ended_by(one: BaseException, whole: BaseException, *, as_json: bool) -> int:
     """Say what ended the command; the exit code. `one` is the exception that counts among those in `whole`."""
     match one:
-        case SystemExit():
-            return one.code
         case KeyboardInterrupt():
             return INTERRUPTED
         case BrokenPipeError():  # the reader left, as in `attestrio ... | head`: it has what it wanted
