@@ -108,12 +108,13 @@ class _Subscription(AsyncIterator[AttestationStatus]):
         self._seen: AttestationStatus | None = None
 
     async def __anext__(self) -> AttestationStatus:
-        if self._seen is self._watch.status:
-            await self._watch._replaced.wait()
+        watch = self._watch
+        if self._seen is watch._status.value:
+            await watch._replaced.wait()
         else:
             await trio.lowlevel.checkpoint()  # there is news already: still a cancel point
-        self._seen = self._watch.status
-        return self._seen
+        self._seen = now = watch._status.value
+        return now
 
 
 async def while_current(
