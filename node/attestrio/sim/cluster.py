@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 import tomli_w
 import trio
 
 from attestrio.app import RunningNode, run_node
 from attestrio.config import load_config
+from attestrio.errors import SetupError
 from attestrio.kit.files import write_new
 from attestrio.roles import (
     AttesterPublicKey,
@@ -37,6 +38,16 @@ VALIDATOR = ValidatorPublicKey.from_bytes(
         "05df1f78bf918e1978912cebeadff0d0084b1a4fe2ddee243e826348045f528803207f5de303c6a95bc1a701a190dbcf"
     )
 )
+
+
+class OtherCluster(SetupError):
+    """The directory holds a network with another committee: one more would have no vote, one less be missed."""
+
+    code: ClassVar[str] = "other_cluster"
+
+    def __init__(self, path: Path, got: int, want: int) -> None:
+        super().__init__(f"{path} holds a network of {got} attesters, {want} are asked for: choose another directory")
+        self.path, self.got, self.want = path, got, want
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +79,11 @@ class Cluster:
         return [f"attester-{index}" for index in range(1, self.spec.attesters + 1)]
 
     def prepare(self) -> Genesis:
-        """Write keys, genesis and configurations that are not there yet; the genesis."""
-        secrets = [_secret(self.data_dir / name / "attester.key") for name in self.names]
+        """Write keys, genesis and configurations that are not there yet; the genesis. Raises OtherCluster."""
         genesis_file = self.data_dir / "genesis.json"
+        if genesis_file.exists():
+            self._check(Genesis.from_json(genesis_file.read_text("utf-8")))
+        secrets = [_secret(self.data_dir / name / "attester.key") for name in self.names]
         if not genesis_file.exists():
             genesis = Genesis(
                 chain_id=self.spec.chain_id,
@@ -99,6 +112,11 @@ class Cluster:
         for name in self.names:
             self._write_config(name, attester)
         return Genesis.from_json(genesis_file.read_text("utf-8"))
+
+    def _check(self, genesis: Genesis) -> None:
+        committee = genesis.attesters
+        if committee is None or len(committee) != self.spec.attesters:
+            raise OtherCluster(self.data_dir, len(committee) if committee else 0, self.spec.attesters)
 
     def public_keys(self) -> dict[str, AttesterPublicKey]:
         """The attesters' keys by name, once `prepare` has written them."""

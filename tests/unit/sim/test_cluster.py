@@ -1,0 +1,123 @@
+"""A network of nodes in one nursery, over real files and loopback HTTP, on the real clock."""
+
+import json
+import stat
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from attestrio.duty import EndState
+from attestrio.sim.cluster import MAIN, Cluster, ClusterSpec, OtherCluster
+from attestrio.store import open_certificates
+
+QUICK = ClusterSpec(attesters=4, batch_every_s=0.03, poll_s=0.02)
+
+
+@asynccontextmanager
+async def running(cluster):
+    async with trio.open_nursery() as nursery:
+        nodes = await nursery.start(cluster.run)
+        with trio.fail_after(10):
+            yield nodes
+        nursery.cancel_scope.cancel()
+
+
+async def certified(node, number):
+    await node.duty.watch.wait_value(lambda _: node.duty.end_state(number) is EndState.CERTIFIED)
+
+
+def on_disk(cluster, name):
+    """The numbers in a node's file, each certificate verified."""
+    genesis = cluster.prepare()
+    with open_certificates(cluster.database(name)) as file:
+        certificates = list(file.certificates())
+    for certificate in certificates:
+        certificate.verify(genesis)
+    return [int(certificate.batch.number) for certificate in certificates]
+
+
+def tree(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_prepared_directory_has_keys_for_nobody_else_and_one_genesis_for_all(tmp_path):
+    cluster = Cluster(tmp_path, QUICK)
+
+    genesis = cluster.prepare()
+
+    assert cluster.names == ["attester-1", "attester-2", "attester-3", "attester-4"]
+    assert {member.key for member in genesis.attesters} == set(cluster.public_keys().values())
+    assert genesis.attesters.threshold == 4
+    for name in cluster.names:
+        assert stat.S_IMODE((tmp_path / name / "attester.key").stat().st_mode) == 0o600
+    assert json.loads((tmp_path / "genesis.json").read_text())["chainId"] == "270"
+
+
+def test_preparing_again_changes_nothing(tmp_path):
+    first = Cluster(tmp_path, QUICK).prepare()
+    before = tree(tmp_path)
+
+    again = Cluster(tmp_path, QUICK).prepare()
+
+    assert again == first
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("attesters", [3, 5])
+def test_directory_of_a_network_of_another_size_is_refused_untouched(tmp_path, attesters):
+    Cluster(tmp_path, QUICK).prepare()
+    before = tree(tmp_path)
+
+    with pytest.raises(OtherCluster, match=f"holds a network of 4 attesters, {attesters} are asked for"):
+        Cluster(tmp_path, ClusterSpec(attesters=attesters)).prepare()
+
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.slow
+async def test_every_node_keeps_the_certificates_on_its_disk(tmp_path):
+    cluster = Cluster(tmp_path, QUICK)
+
+    async with running(cluster) as nodes:
+        await certified(nodes[MAIN], 4)
+
+    assert list(nodes) == [MAIN, *cluster.names]
+    assert on_disk(cluster, MAIN)[:5] == [0, 1, 2, 3, 4]
+    for name in cluster.names:
+        assert set(on_disk(cluster, name)) >= {0, 1, 2, 3}
+
+
+@pytest.mark.slow
+async def test_second_run_goes_on_where_the_first_ended(tmp_path):
+    async with running(Cluster(tmp_path, QUICK)) as nodes:
+        await certified(nodes[MAIN], 2)
+    cluster = Cluster(tmp_path, QUICK)
+    first = on_disk(cluster, MAIN)
+
+    async with running(cluster) as nodes:
+        await certified(nodes[MAIN], first[-1] + 2)
+        told = nodes[MAIN].duty.batches()
+
+    numbers = on_disk(cluster, MAIN)
+    assert numbers == list(range(len(numbers)))
+    assert min(told) > first[-1]  # nothing was done twice
+
+
+@pytest.mark.slow
+async def test_certificates_stop_while_a_needed_member_is_cut_off(tmp_path):
+    cluster = Cluster(tmp_path, QUICK)
+
+    async with running(cluster) as nodes:
+        await certified(nodes[MAIN], 1)
+        cluster.network.isolate("attester-1", [MAIN, *cluster.names])
+        await trio.sleep(0.1)  # what is under way
+        store = (await nodes[MAIN].wait_epoch()).store
+        last = (await store.last_qc()).batch.number
+        await trio.sleep(0.3)
+        stopped = (await store.last_qc()).batch.number == last
+        cluster.network.mend()
+        await certified(nodes[MAIN], last + 2)
+
+    assert stopped
+    numbers = on_disk(cluster, MAIN)
+    assert numbers == list(range(len(numbers)))
