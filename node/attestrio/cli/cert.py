@@ -15,7 +15,9 @@ from attestrio.errors import NodeError, PeerError, SetupError
 from attestrio.roles import BatchNumber, BatchQC
 from attestrio.store.certificates import open_certificates
 
-app = App(name="cert", help="Show certificates and verify them.")
+app = App(
+    name="cert", help="Show certificates and verify them.\n\nExample: attestrio cert show attestrio-data/store.db"
+)
 
 SQLITE_MAGIC = b"SQLite format 3\0"
 MAX_FILE = 64 << 20  # bytes of one certificate; 10,000 signers are about 2.5 MB of JSON

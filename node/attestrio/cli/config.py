@@ -17,7 +17,7 @@ from attestrio.config import BadConfig, NodeConfig, Secret, explain_config, sect
 from attestrio.kit.http import shown
 from attestrio.kit.metrics import Metrics
 
-app = App(name="config", help="Check a configuration, show what is in force.")
+app = App(name="config", help="Check a configuration, show what is in force.\n\nExample: attestrio config show")
 
 ConfigFile = Annotated[Path | None, Parameter(name=["--config", "-c"], help="TOML file; see configs/.")]
 Overrides = Annotated[

@@ -23,7 +23,9 @@ from attestrio.roles import (
     WeightedValidator,
 )
 
-app = App(name="genesis", help="Make a genesis, show one, compute its hash.")
+app = App(
+    name="genesis", help="Make a genesis, show one, compute its hash.\n\nExample: attestrio genesis show genesis.json"
+)
 
 GenesisFile = Annotated[Path, Parameter(help="Genesis as proto3 JSON.")]
 K = TypeVar("K")
@@ -69,10 +71,10 @@ def new(
     /,
     *,
     chain_id: Annotated[int, Parameter(help="L2 chain id.")],
-    validator: Annotated[tuple[str, ...], Parameter(negative="", help="BLS key, or KEY=WEIGHT; repeatable.")],
+    validator: Annotated[tuple[str, ...], Parameter(negative="", help="BLS public key, or KEY=WEIGHT; repeatable.")],
     attester: Annotated[
         tuple[str, ...],
-        Parameter(negative="", show_default=False, help="Key as `keys public` prints it, or KEY=WEIGHT; repeatable."),
+        Parameter(negative="", show_default=False, help="Public key of an attester, or KEY=WEIGHT; repeatable."),
     ] = (),
     fork_number: Annotated[int, Parameter(help="One more after each revert or new committee.")] = 0,
     first_block: Annotated[int, Parameter(help="First L2 block of this genesis.")] = 0,

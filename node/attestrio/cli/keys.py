@@ -14,7 +14,7 @@ from attestrio.errors import PeerError, SetupError
 from attestrio.kit.files import read_bounded, write_new
 from attestrio.roles import AttesterSecretKey, NodeSecretKey
 
-app = App(name="keys", help="Make keys and show their public halves.")
+app = App(name="keys", help="Make keys and show their public halves.\n\nExample: attestrio keys generate attester.key")
 
 Kind = Literal["attester", "node"]
 KINDS: dict[Kind, type[AttesterSecretKey] | type[NodeSecretKey]] = {

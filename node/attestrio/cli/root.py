@@ -17,8 +17,10 @@ from attestrio.errors import NodeError
 
 app = App(
     name="attestrio",
-    help="An attestation node: learns which batch is next, records its vote, signs it, and keeps the certificate.",
-    help_epilogue="To see it work: attestrio devnet --batches 5",
+    help="""An attestation node: learns which batch is next, signs its vote, and keeps the certificate.
+
+    To see it work: attestrio devnet --batches 5
+    """,
     version=lambda: version("attestrio"),
     suppress_keyboard_interrupt=False,
 )

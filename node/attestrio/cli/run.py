@@ -20,8 +20,15 @@ from attestrio.config import BadConfig, NodeConfig, load_config, unused_environm
 
 log = logging.getLogger("attestrio.cli")
 
-node = App(name="node", help="An attester node: votes, and collects certificates.")
-main_node = App(name="main-node", help="A main node: serves the status, and collects certificates.")
+node = App(
+    name="node",
+    help="An attester node: votes, and collects certificates.\n\nExample: attestrio node run --config node.toml",
+)
+main_node = App(
+    name="main-node",
+    help="A main node: serves the status, and collects certificates.\n\n"
+    "Example: attestrio main-node run --config main-node.toml",
+)
 
 DataDirFlag = Annotated[Path | None, Parameter(help="Instead of node.data_dir.")]
 

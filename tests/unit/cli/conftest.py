@@ -1,0 +1,49 @@
+"""Commands run in this process: quicker than real ones, with the same way in and the same way out."""
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+
+import pytest
+from attestrio.cli import main
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self):
+        """What --json printed."""
+        return json.loads(self.out)
+
+    @property
+    def error(self):
+        """What --json printed about the error."""
+        return json.loads(self.err.splitlines()[-1])["error"]
+
+
+@pytest.fixture
+def attestrio(capsys, monkeypatch):
+    """`attestrio("keys", "public", path)`, in an environment without settings of ours."""
+    for name in [name for name in os.environ if name.startswith("ATTESTRIO_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "80")
+    logger = logging.getLogger("attestrio")
+    before = logger.handlers[:], logger.propagate, logger.level
+
+    def run(*tokens):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main([str(token) for token in tokens])
+        out, err = capsys.readouterr()
+        return Ended(caught.value.code, out, err)
+
+    yield run
+    logger.handlers[:], logger.propagate, level = before
+    logger.setLevel(level)

@@ -1,0 +1,74 @@
+"""Which of several errors counts, and what becomes of texts on their way out."""
+
+import pytest
+from attestrio.cli import root
+from attestrio.cli.output import Output, report, scrubbed, worst
+from attestrio.errors import PeerError, SafetyError, SetupError, SourceError, StorageUnusable
+
+BUG = ValueError("a bug")
+SAFETY, STORAGE, SETUP, SOURCE, PEER = (
+    kind(kind.__name__) for kind in (SafetyError, StorageUnusable, SetupError, SourceError, PeerError)
+)
+
+
+@pytest.mark.parametrize(
+    ("inside", "counts"),
+    [
+        ([SOURCE, BUG, SAFETY], BUG),
+        ([SOURCE, STORAGE, SAFETY], SAFETY),
+        ([SOURCE, STORAGE], STORAGE),
+        ([PEER, SOURCE, SETUP], SETUP),
+        ([PEER, SOURCE], SOURCE),
+    ],
+)
+def test_of_several_errors_the_most_serious_counts(inside, counts):
+    group = BaseExceptionGroup("", [inside[0], BaseExceptionGroup("", inside[1:])])
+
+    assert worst(group) is counts
+
+
+def test_of_equals_the_first_counts():
+    first, second = SourceError("first"), SourceError("second")
+
+    assert worst(ExceptionGroup("", [first, second])) is first
+    assert worst(first) is first
+
+
+def test_an_error_is_one_line_whatever_its_text(capsys):
+    code = report(SetupError("two\nlines\tand  blanks"), as_json=False)
+
+    assert code == 2
+    assert capsys.readouterr().err == "attestrio: two lines and blanks [setup_error]\n"
+
+
+@pytest.mark.parametrize("kind", ["attester", "node", "validator"])
+def test_secrets_are_taken_out_of_texts(kind):
+    text = f"{kind}:secret:ed25519:{'0a' * 32}: no such file"
+
+    assert scrubbed(text) == f"{kind}:secret:ed25519:<secret>: no such file"
+
+
+def test_lines_are_printed_as_they_come(capsys):
+    def items():
+        yield {"n": 1}, "one"
+        assert capsys.readouterr().out == "one\n"
+        yield {"n": 2}, "two"
+
+    Output().results(items())
+
+    assert capsys.readouterr().out == "two\n"
+
+
+def test_a_bug_is_exit_1_with_a_traceback_and_a_code(capsys, monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise ExceptionGroup("", [SourceError("a consequence"), ZeroDivisionError("a bug")])
+
+    monkeypatch.setattr(root, "app", broken)
+
+    code = root.run_command(["devnet"])
+
+    err = capsys.readouterr().err
+    assert code == 1
+    assert "Traceback" in err
+    assert "a consequence" in err
+    assert err.endswith("attestrio: this is a bug, please report the lines above: ZeroDivisionError [bug]\n")
