@@ -46,12 +46,12 @@ class CertificateLost(SafetyError):
 
 
 class NetworkUnusable(SetupError):
-    """What a data directory keeps is not the network that was asked for, or cannot be read."""
+    """The genesis or a key of a network that was kept cannot be read."""
 
     code: ClassVar[str] = "network_unusable"
 
     def __init__(self, data_dir: Path, problem: str) -> None:
-        super().__init__(f"{data_dir}: {problem}, or choose another --data-dir")
+        super().__init__(f"{data_dir} holds a network that cannot be used ({problem}): choose another directory")
         self.data_dir = data_dir
 
 
@@ -98,18 +98,16 @@ def folder(data_dir: Path | None) -> Iterator[Path]:
 
 
 def prepared(path: Path, attesters: int | None, every: float) -> Cluster:
-    """The network of a folder, made where there is none yet. Raises NetworkUnusable, DataDirUnwritable."""
+    """The network of a folder, made where there is none. Raises NetworkUnusable, OtherCluster, DataDirUnwritable."""
     kept = path / "genesis.json"
     try:
         known = len(Genesis.from_json(kept.read_bytes()).attesters or ()) if kept.exists() else None
-        if known is not None and attesters not in (None, known):
-            raise NetworkUnusable(path, f"holds a network of {known} attesters, not {attesters}: leave --attesters out")
         cluster = Cluster(path, ClusterSpec(attesters=attesters or known or DEFAULT_ATTESTERS, batch_every_s=every))
         cluster.prepare()
     except OSError as exc:
         raise DataDirUnwritable(path, f"{exc.filename}: {exc.strerror}") from None
     except (PeerError, UnicodeDecodeError) as exc:
-        raise NetworkUnusable(path, f"holds a genesis or a key that cannot be read ({exc}): repair it") from None
+        raise NetworkUnusable(path, str(exc)) from None
     return cluster
 
 
