@@ -84,6 +84,10 @@ class GenesisSection(Section, frozen=True):
 class MainNodeSection(Section, frozen=True):
     url: str | None = None
     """JSON-RPC address of the main node; absent on the main node itself."""
+    urls: tuple[str, ...] = ()
+    """Several main nodes, of which `agree` have to say the same; in the environment separated by commas."""
+    agree: int | None = None
+    """How many of `urls` have to agree; default: more than half."""
     poll_s: float | None = None
     """Seconds between two status polls; default 5, or 1 over the node's own store."""
     timeout_s: float = 10.0
@@ -95,6 +99,12 @@ class MainNodeSection(Section, frozen=True):
         _positive(poll_s=self.poll_s, timeout_s=self.timeout_s, max_answer_bytes=self.max_answer_bytes)
         if self.stale_grace_s < 0:
             raise ValueError(f"stale_grace_s has to be 0 or more, not {self.stale_grace_s}")
+        if self.url is not None and self.urls:
+            raise ValueError("url and urls exclude each other")
+        if len(set(self.urls)) != len(self.urls):
+            raise ValueError("urls names a main node twice")
+        if self.agree is not None and not len(self.urls) // 2 < self.agree <= len(self.urls):
+            raise ValueError(f"agree = {self.agree} of {len(self.urls)} urls: has to be more than half, at most all")
 
 
 class BatchesSection(Section, frozen=True):
@@ -110,6 +120,16 @@ class BatchesSection(Section, frozen=True):
         _positive(poll_s=self.poll_s)
         if self.first is not None and not 0 <= self.first < 1 << 64:
             raise ValueError("first has to be a number of 64 bits")
+
+
+class ProtectionSection(Section, frozen=True):
+    on_rollback: Literal["restart", "ask", "exit"] = "restart"
+    """When an epoch ends: begin the next, wait for `attestrio rollback apply`, or leave it to a supervisor (exit 3)."""
+    keep_votes: int = 1_000_000
+    """How many of the newest votes stay on record; older numbers are refused by a watermark."""
+
+    def __post_init__(self) -> None:
+        _positive(keep_votes=self.keep_votes)
 
 
 class ServeSection(Section, frozen=True):
@@ -133,6 +153,7 @@ class NodeConfig(Section, frozen=True):
     genesis: GenesisSection = GenesisSection()
     main_node: MainNodeSection = MainNodeSection()
     batches: BatchesSection = BatchesSection()
+    protection: ProtectionSection = ProtectionSection()
     serve: ServeSection | None = None
     log: LogSection = LogSection()
 
@@ -144,6 +165,7 @@ class NodeConfig(Section, frozen=True):
         return 5.0 if self.serve is None else 1.0
 
 
+LISTS = {("main_node", "urls")}
 PATHS = {("node", "data_dir"), ("keys", "attester_file"), ("genesis", "file"), ("batches", "file")}
 
 
@@ -193,7 +215,7 @@ def explain_config(
     layers = [("environment", _from_env(env or {})), ("flag", _from_flags(overrides or {}))]
     for name, layer in layers:
         for (section, key), text in layer.items():
-            table.setdefault(section, {})[key] = text
+            table.setdefault(section, {})[key] = text.split(",") if (section, key) in LISTS else text
             origin[section, key] = name
             _convert(table, name, strict=False)  # here, so that the error names its source
     made = _convert(table, str(path or "defaults"), strict=False)

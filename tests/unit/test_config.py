@@ -147,6 +147,6 @@ def test_shipped_files_name_every_key_with_its_default(path):
     if shipped.serve is None:
         expected = {pair for pair in expected if pair[0] != "serve"}
     else:  # what only a node with a main node above it reads
-        only_below = {"url", "timeout_s", "stale_grace_s", "max_answer_bytes"}
+        only_below = {"url", "urls", "agree", "timeout_s", "stale_grace_s", "max_answer_bytes"}
         expected -= {("main_node", key) for key in only_below}
     assert expected - named == set()

@@ -55,6 +55,9 @@ class Reason(StrEnum):
         "The status stayed below the known number longer than stale_grace_s, which ends the epoch.",
     )
 
+    DISSENT = "dissent", "One of several main nodes contradicted what the others agree on."
+    EPOCH_ENDED = "epoch_ended", "The epoch ended before the batch did: a rollback, a new genesis, or the operator."
+
     # this node and its batch
     BATCH_NOT_PERSISTED = "batch_not_persisted", "This node does not hold the batch yet."
     HASH_NOT_AVAILABLE = "hash_not_available", "The batch is held, but its hash is not known yet."

@@ -75,6 +75,14 @@ class DutyLog:
         self._version.value += 1
         return True
 
+    def begin_epoch(self) -> None:
+        """Forget the batches of the epoch that ended, since their numbers come again; the open ones end as skipped."""
+        for batch, entry in self._entries.items():
+            if entry.state is EndState.OPEN:
+                self.end(batch, EndState.SKIPPED, Reason.EPOCH_ENDED)
+        self._entries.clear()
+        self._version.value += 1
+
     def timeline(self, batch: BatchNumber) -> tuple[DutyEvent, ...]:
         """The events of a batch, oldest first; empty for one never seen or forgotten."""
         entry = self._entries.get(batch)

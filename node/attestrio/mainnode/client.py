@@ -78,7 +78,7 @@ class MainNodeClient:
           http: a ready client, as `memory_client` makes it; closed with this one. `transport` is for a test that
             wants the client's own settings over another wire.
         """
-        self.url = shown(url)
+        self.url = self.name = shown(url)
         self._url, self._timeout_s, self._max_bytes = url, timeout_s, max_answer_bytes
         self._http = http or client(url, timeout_s=timeout_s, transport=transport)
         self._last_id = 0

@@ -67,7 +67,7 @@ class MainNodeServer:
 
     def __init__(
         self,
-        store: BatchStore,
+        store: BatchStore | None,
         genesis: Genesis | None,
         bind: str = "127.0.0.1:0",
         rules: Rules = DEFAULT_RULES,
@@ -88,6 +88,10 @@ class MainNodeServer:
         )  # fmt: skip
         self.app: App = Starlette(routes=[Route("/", self._post, methods=["POST"]), Route("/health", _health)])
 
+    def show(self, store: BatchStore | None, genesis: Genesis | None) -> None:
+        """From now on answer from these: a new epoch. None, between two epochs: every method answers null."""
+        self._store, self._genesis = store, genesis
+
     async def run(self, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Serve until cancelled; `started` gives the URL with the real port. Raises AddressInUse, BadAddress."""
         await serve_app(self.app, self._bind, limits=self._rules.http, task_status=task_status)
@@ -96,12 +100,13 @@ class MainNodeServer:
 
     async def _status(self, params: tuple[Raw, ...]) -> object:
         self._asked.labels(method=STATUS).inc()
-        if self._genesis is None:
+        if self._genesis is None or self._store is None:
             return None
+        genesis = self._genesis  # of the same epoch as the number, whatever `show` does meanwhile
         number = await self._store.next_batch_to_attest()
         if self._rules.first_shape:
             return {"next_batch_to_attest": int(number or 0)}
-        return status_json(AttestationStatus(self._genesis.hash(), number))
+        return status_json(AttestationStatus(genesis.hash(), number))
 
     async def _consensus_genesis(self, params: tuple[Raw, ...]) -> object:
         self._asked.labels(method=GENESIS).inc()
@@ -120,7 +125,7 @@ class MainNodeServer:
             number = number_untrusted(msgspec.json.decode(raw, type=int | str))
         except (ValueError, msgspec.DecodeError) as exc:
             raise InvalidParams from exc
-        batch = await self._store.batch_to_sign(number)
+        batch = None if self._store is None else await self._store.batch_to_sign(number)
         return None if batch is None else batch_json(batch)
 
     # --- HTTP
