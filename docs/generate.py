@@ -61,8 +61,8 @@ def errors_page() -> str:
         "# Errors",
         "",
         "Made by `docs/generate.py` from the classes. A code is stable: it stands in brackets at the end of an error",
-        "line, in JSON output, in logs and in metrics. The exit code counts when the error ends the process; otherwise a",
-        "PeerError ends a connection, and a SourceError is a question that is asked again.",
+        "line, in JSON output, in logs and in metrics. The exit code counts when the error ends the process; otherwise",
+        "a PeerError ends a connection, and a SourceError is a question that is asked again.",
         "",
         *EXIT_CODES.splitlines(),
     ]
