@@ -8,7 +8,7 @@ import logging
 
 import pytest
 import trio
-from attestrio.attester import AttesterRunner, KeySigner
+from attestrio.attester import AttesterRunner
 from attestrio.batches import BatchKeeper, MainNodeBatches
 from attestrio.duty import DutyLog, EndState, Reason, Step
 from attestrio.errors import SourceError
@@ -23,6 +23,7 @@ from attestrio.roles import (
     GenesisHash,
     WeightedAttester,
 )
+from attestrio.sim.signers import KeySigner
 from attestrio.status import AttestationStatus, AttestationStatusRunner, AttestationStatusWatch, GenesisChanged
 from attestrio.store.memory import MemoryBatchStore
 
@@ -103,7 +104,7 @@ async def test_each_batch_gets_one_vote_as_soon_as_it_is_told(autojump_clock):
 
     assert node.cast == [(0.0, 7), (10.0, 8), (15.0, 9)]
     assert [event.step for event in node.duty.timeline(BatchNumber(8)) if event.reason is Reason.OK] == [
-        Step.TOLD, Step.PERSISTED, Step.HASHED, Step.SIGNED, Step.SENT,
+        Step.TOLD, Step.PERSISTED, Step.HASHED, Step.RECORDED, Step.SIGNED, Step.SENT,
     ]  # fmt: skip
 
 

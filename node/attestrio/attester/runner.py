@@ -11,6 +11,7 @@ import trio
 from attestrio.attester.api import VoteSigner
 from attestrio.duty import DutyLog, EndState, Reason, Step
 from attestrio.errors import SafetyError, SourceError
+from attestrio.protection.errors import SigningRefused
 from attestrio.quorum.watch import VotesWatch
 from attestrio.roles import AttesterPublicKey, AttesterSecretKey, Batch, BatchNumber, Committee, SignedBatch
 from attestrio.status.watch import AttestationStatusWatch, while_current
@@ -64,7 +65,8 @@ class AttesterRunner:
     duty: DutyLog
 
     async def run(self) -> NoReturn:
-        """Vote for ever; idle for ever when this key has no vote. Raises SafetyError of the signer and the store."""
+        """Vote for ever; idle for ever when this key has no vote. Raises SafetyError of the store and of a signer that stopped;
+        a refused vote is a missed duty and no more."""
         if self.committee is None or self.votes is None:
             log.warning("the genesis has no attesters: this node does not vote")
             await self._idle(Reason.NO_COMMITTEE)
@@ -88,7 +90,13 @@ class AttesterRunner:
 
     async def _attest(self, number: BatchNumber, votes: VotesWatch) -> None:
         batch = await while_current(self.watch, number, lambda: self._wait_batch(number))
-        vote = None if batch is None else await self._sign(number, batch)
+        try:
+            vote = None if batch is None else await self._sign(number, batch)
+        except SigningRefused as exc:
+            # Refusing is all that safety asks for: the number is lost, the next one is not.
+            log.error("batch %d: not signed: %s", number, exc)
+            self._refuse(number, exc.code)
+            return
         if vote is None:
             self._miss(number)
         else:
@@ -121,25 +129,22 @@ class AttesterRunner:
 
     async def _sign(self, number: BatchNumber, batch: Batch) -> SignedBatch | None:
         """The vote, or None when the signer had to be asked again and the status moved on meanwhile."""
-        try:
-            if batch.number != number or batch.genesis != self.watch.status.genesis:
-                raise OtherBatchStored(batch, number)
-            while True:
-                try:
-                    vote = await self.signer.sign(batch)
-                except SourceError as exc:
-                    log.warning("batch %d: not signed, asking again in %g s: %s", number, self.poll_s, exc)
-                    self.duty.record(number, Step.SIGNED, Reason.SOURCE_FAILED, exc.code)
-                else:
-                    self.duty.record(number, Step.SIGNED)
-                    return vote
-                with trio.move_on_after(self.poll_s):
-                    await self.watch.wait_past(number)
-                    return None
-        except SafetyError as exc:
-            self.duty.record(number, Step.SIGNED, Reason.SIGNING_REFUSED, exc.code)
-            self.duty.end(number, EndState.MISSED, Reason.SIGNING_REFUSED)
-            raise
+        if batch.number != number or batch.genesis != self.watch.status.genesis:
+            self._refuse(number, OtherBatchStored.code)
+            raise OtherBatchStored(batch, number)
+        while True:
+            try:
+                vote = await self.signer.sign(batch)
+            except SourceError as exc:
+                log.warning("batch %d: not signed, asking again in %g s: %s", number, self.poll_s, exc)
+                self.duty.record(number, Step.SIGNED, Reason.SOURCE_FAILED, exc.code)
+            else:
+                self.duty.record(number, Step.RECORDED)
+                self.duty.record(number, Step.SIGNED)
+                return vote
+            with trio.move_on_after(self.poll_s):
+                await self.watch.wait_past(number)
+                return None
 
     def _send(self, vote: SignedBatch, votes: VotesWatch) -> None:
         number = vote.batch.number
@@ -150,6 +155,10 @@ class AttesterRunner:
             self.duty.record(number, Step.SENT, Reason.VOTE_BELOW_FLOOR)
         else:
             self.duty.record(number, Step.SENT, Reason.VOTE_NOT_NEWER)
+
+    def _refuse(self, number: BatchNumber, code: str) -> None:
+        self.duty.record(number, Step.SIGNED, Reason.SIGNING_REFUSED, code)
+        self.duty.end(number, EndState.MISSED, Reason.SIGNING_REFUSED)
 
     def _miss(self, number: BatchNumber) -> None:
         newest = self.watch.status.next_batch

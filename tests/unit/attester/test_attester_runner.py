@@ -4,9 +4,10 @@ import logging
 
 import pytest
 import trio
-from attestrio.attester import AttesterRunner, KeySigner, OtherBatchStored
+from attestrio.attester import AttesterRunner, OtherBatchStored
 from attestrio.duty import DutyLog, EndState, Reason, Step
 from attestrio.errors import SafetyError, SourceError
+from attestrio.protection.errors import DoubleVote
 from attestrio.quorum.watch import VotesWatch
 from attestrio.roles import (
     AttesterSecretKey,
@@ -17,6 +18,7 @@ from attestrio.roles import (
     GenesisHash,
     WeightedAttester,
 )
+from attestrio.sim.signers import KeySigner
 from attestrio.status import AttestationStatus, AttestationStatusWatch
 from attestrio.store.memory import MemoryBatchStore
 
@@ -97,7 +99,8 @@ async def test_a_batch_at_hand_is_signed_and_sent_at_once_and_every_step_is_note
     assert trio.current_time() == 0.0
     assert votes == [KEY.sign_batch(batch(7))]
     assert node.story(7) == [
-        (Step.PERSISTED, Reason.OK), (Step.HASHED, Reason.OK), (Step.SIGNED, Reason.OK), (Step.SENT, Reason.OK),
+        (Step.PERSISTED, Reason.OK), (Step.HASHED, Reason.OK), (Step.RECORDED, Reason.OK),
+        (Step.SIGNED, Reason.OK), (Step.SENT, Reason.OK),
     ]  # fmt: skip
     assert node.duty.end_state(SEVEN) is EndState.OPEN  # the finder says how it ends
 
@@ -164,16 +167,31 @@ async def test_what_is_being_signed_is_sent_although_the_status_moved_on(nursery
     assert node.voted() == [batch(7)]
 
 
-async def test_a_signer_that_refuses_ends_the_epoch_and_nothing_is_sent(autojump_clock):
-    node = Node(signer=ScriptedSigner(SafetyError("signed another")))
+async def test_a_signer_that_stopped_ends_the_epoch_and_nothing_is_sent(autojump_clock):
+    node = Node(signer=ScriptedSigner(SafetyError("stopped")))
 
     with pytest.RaisesGroup(SafetyError):
         async with trio.open_nursery() as nursery:
             await node.start(nursery, 7, told=7)
 
     assert node.voted() == []
+
+
+async def test_a_refused_vote_is_a_missed_duty_and_the_next_batch_is_signed(nursery, autojump_clock):
+    refused = DoubleVote(SEVEN, batch(8).hash, batch(7).hash)
+    node = Node(signer=ScriptedSigner(refused))
+    await node.start(nursery, 7, told=7)
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert node.voted() == []
     assert node.story(7)[-1] == (Step.SIGNED, Reason.SIGNING_REFUSED)
     assert node.duty.end_state(SEVEN) is EndState.MISSED
+
+    await node.store.put_batch_to_sign(batch(8))
+    node.watch.update(AttestationStatus(GENESIS, BatchNumber(8)))
+    await trio.sleep(2.0)
+
+    assert node.voted() == [batch(8)]
 
 
 @pytest.mark.parametrize("wrong", [batch(8), batch(7, FORK)], ids=["other-number", "other-genesis"])
