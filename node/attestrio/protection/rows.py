@@ -1,0 +1,387 @@
+"""The tables of the vote record, and what is read and written in them. Every function blocks; a read takes about 5 µs.
+
+What a key did on one chain under one genesis is a history; its votes are keyed by number alone. The rule that follows
+from the key: per (chain, genesis, attester, number) there is one hash, whatever the epoch. Numbers of 64 bits that
+are only compared for being equal (chain, fork) are text, because a column holds 63 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import apsw
+
+from attestrio.errors import PeerError
+from attestrio.kit.sqlite import StorageCorrupt
+from attestrio.roles import AttesterPublicKey, BatchHash, BatchNumber, GenesisHash, Signature
+
+APPLICATION_ID = 0x41545650  # "ATVP"
+SCHEMA = (
+    """
+    CREATE TABLE attesters(                          -- keys whose past is wholly in here
+      attester BLOB PRIMARY KEY CHECK (length(attester) = 33),
+      at REAL NOT NULL,
+      cause TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE histories(
+      id INTEGER PRIMARY KEY,
+      chain_id TEXT NOT NULL,
+      genesis BLOB NOT NULL CHECK (length(genesis) = 32),
+      attester BLOB NOT NULL REFERENCES attesters(attester),
+      low INTEGER CHECK (low >= 0),                  -- at or below it only what has a row is signed; NULL: none
+      UNIQUE (chain_id, genesis, attester)
+    ) STRICT;
+    CREATE TABLE votes(
+      history INTEGER NOT NULL REFERENCES histories(id),
+      number INTEGER NOT NULL CHECK (number >= 0),
+      hash BLOB NOT NULL CHECK (length(hash) = 32),
+      other BLOB CHECK (length(other) = 32),         -- a second hash, only from an import: never signed again
+      signature BLOB CHECK (length(signature) = 65), -- NULL: imported without
+      epoch INTEGER REFERENCES epochs(id),           -- NULL: imported
+      at REAL NOT NULL,
+      receipt BLOB,                                  -- head of the receipt log when it was signed
+      PRIMARY KEY (history, number)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE epochs(
+      id INTEGER PRIMARY KEY,
+      chain_id TEXT NOT NULL,
+      genesis BLOB NOT NULL CHECK (length(genesis) = 32),
+      fork_number TEXT NOT NULL,
+      cause TEXT NOT NULL,
+      detail TEXT NOT NULL,
+      at REAL NOT NULL
+    ) STRICT;
+    CREATE TABLE refusals(
+      id INTEGER PRIMARY KEY,
+      at REAL NOT NULL,
+      rule TEXT NOT NULL,                            -- code of the error
+      epoch INTEGER NOT NULL,
+      attester BLOB NOT NULL,
+      genesis BLOB NOT NULL,
+      number TEXT NOT NULL,
+      recorded BLOB,                                 -- the hash on record, for a double vote
+      refused BLOB NOT NULL
+    ) STRICT;
+    """,
+)
+REFUSALS_KEPT = 1_000
+PRUNED_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """One run of the node under one genesis; `id` grows by one. The newest is the open one."""
+
+    id: int
+    chain_id: int
+    genesis: GenesisHash
+    fork_number: int
+    cause: str
+    detail: str
+    at: float
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A vote that was not signed. `recorded` is the hash that stood in the way, where the rule is `double_vote`."""
+
+    at: float
+    rule: str
+    epoch: int
+    attester: AttesterPublicKey
+    genesis: GenesisHash
+    number: BatchNumber
+    recorded: BatchHash | None
+    refused: BatchHash
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedVote:
+    """One hash for one number. `signature` None: imported without. Two with one number: neither is signed again."""
+
+    number: BatchNumber
+    hash: BatchHash
+    signature: Signature | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VoteHistory:
+    """What one key signed on one chain under one genesis, in order of numbers; below `low` rows may be missing."""
+
+    genesis: GenesisHash
+    attester: AttesterPublicKey
+    low: BatchNumber | None
+    votes: tuple[RecordedVote, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VoteRow:
+    """What is known before a vote: the history's id and watermark, and what is on record for the number."""
+
+    history: int
+    low: int | None
+    hash: bytes | None
+    other: bytes | None
+    signature: bytes | None
+
+
+def add_attester(connection: apsw.Connection, attester: AttesterPublicKey, cause: str, at: float) -> None:
+    """From now on the history counts as this key's. Adding it again changes nothing."""
+    connection.execute("INSERT OR IGNORE INTO attesters VALUES (?, ?, ?)", (attester.raw, at, cause))
+
+
+def knows_attester(connection: apsw.Connection, attester: AttesterPublicKey) -> bool:
+    return connection.execute("SELECT 1 FROM attesters WHERE attester = ?", (attester.raw,)).get is not None
+
+
+def find_vote(
+    connection: apsw.Connection, chain_id: int, genesis: GenesisHash, attester: AttesterPublicKey, number: int
+) -> VoteRow | None:
+    """None where the key has no history under this genesis; `number` at most 2^63-1."""
+    found = _select(
+        connection,
+        "SELECT h.id, h.low, v.hash, v.other, v.signature FROM histories h"
+        " LEFT JOIN votes v ON v.history = h.id AND v.number = ?"
+        " WHERE h.chain_id = ? AND h.genesis = ? AND h.attester = ?",
+        (int(number), str(chain_id), genesis.raw, attester.raw),
+    )
+    return VoteRow(*found[0]) if found else None
+
+
+def history_id(connection: apsw.Connection, chain_id: int, genesis: GenesisHash, attester: AttesterPublicKey) -> int:
+    """The id of the history, begun if it is new. The key has to be known (`add_attester`)."""
+    named = (str(chain_id), genesis.raw, attester.raw)
+    connection.execute("INSERT OR IGNORE INTO histories(chain_id, genesis, attester) VALUES (?, ?, ?)", named)
+    return int(
+        connection.execute("SELECT id FROM histories WHERE chain_id = ? AND genesis = ? AND attester = ?", named).get
+    )
+
+
+def insert_vote(
+    connection: apsw.Connection,
+    history: int,
+    vote: RecordedVote,
+    epoch: int | None,
+    at: float,
+    receipt: bytes | None = None,
+) -> None:
+    signature = None if vote.signature is None else vote.signature.raw
+    connection.execute(
+        "INSERT INTO votes(history, number, hash, signature, epoch, at, receipt) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (history, int(vote.number), vote.hash.raw, signature, epoch, at, receipt),
+    )
+
+
+def set_signature(connection: apsw.Connection, history: int, number: int, signature: Signature) -> None:
+    """Keep the signature of a vote that was imported without."""
+    connection.execute(
+        "UPDATE votes SET signature = ? WHERE history = ? AND number = ?", (signature.raw, history, int(number))
+    )
+
+
+def open_epoch(
+    connection: apsw.Connection,
+    chain_id: int,
+    genesis: GenesisHash,
+    fork_number: int,
+    cause: str,
+    detail: str,
+    at: float,
+) -> EpochRow:
+    """Begin an epoch; the one before it is closed by that."""
+    connection.execute(
+        "INSERT INTO epochs(chain_id, genesis, fork_number, cause, detail, at) VALUES (?, ?, ?, ?, ?, ?)",
+        (str(chain_id), genesis.raw, str(fork_number), cause, detail, at),
+    )
+    return EpochRow(connection.last_insert_rowid(), chain_id, genesis, fork_number, cause, detail, at)
+
+
+def epochs(connection: apsw.Connection, *, newest: bool = False) -> list[EpochRow]:
+    """Oldest first; with `newest` only the open one, or none."""
+    sql = "SELECT * FROM epochs ORDER BY id DESC LIMIT 1" if newest else "SELECT * FROM epochs ORDER BY id"
+    return [
+        EpochRow(row, int(chain), GenesisHash(genesis), int(fork), cause, detail, at)
+        for row, chain, genesis, fork, cause, detail, at in _select(connection, sql)
+    ]
+
+
+def newest_epoch(connection: apsw.Connection) -> tuple[int, bytes] | None:
+    """Id and genesis of the open epoch: what every vote is checked against."""
+    found = _select(connection, "SELECT id, genesis FROM epochs ORDER BY id DESC LIMIT 1")
+    return found[0] if found else None
+
+
+def note_refusal(connection: apsw.Connection, refusal: Refusal) -> None:
+    """Keep it; the oldest above `REFUSALS_KEPT` go."""
+    connection.execute(
+        "INSERT INTO refusals(at, rule, epoch, attester, genesis, number, recorded, refused)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            refusal.at,
+            refusal.rule,
+            refusal.epoch,
+            refusal.attester.raw,
+            refusal.genesis.raw,
+            str(int(refusal.number)),
+            None if refusal.recorded is None else refusal.recorded.raw,
+            refusal.refused.raw,
+        ),
+    )
+    connection.execute("DELETE FROM refusals WHERE id <= ?", (connection.last_insert_rowid() - REFUSALS_KEPT,))
+
+
+def refusals(connection: apsw.Connection) -> list[Refusal]:
+    """Oldest first, at most `REFUSALS_KEPT`."""
+    rows = _select(
+        connection, "SELECT at, rule, epoch, attester, genesis, number, recorded, refused FROM refusals ORDER BY id"
+    )
+    return [
+        Refusal(
+            at,
+            rule,
+            epoch,
+            AttesterPublicKey.from_bytes(attester),
+            GenesisHash(genesis),
+            BatchNumber(int(number)),
+            None if recorded is None else BatchHash(recorded),
+            BatchHash(refused),
+        )
+        for at, rule, epoch, attester, genesis, number, recorded, refused in rows
+    ]
+
+
+def prune(connection: apsw.Connection, keep: int, at_most: int = PRUNED_AT_ONCE) -> int:
+    """Remove the oldest votes of every history down to `keep`, and raise the watermarks in the same transaction.
+
+    Returns how many are gone, at most `at_most`: below it there is no more to remove. Cost: `keep` index entries a
+    history are stepped over.
+    """
+    gone = 0
+    for (history,) in _select(connection, "SELECT id FROM histories"):
+        if gone == at_most:
+            break
+        ordered = "SELECT number FROM votes WHERE history = ? ORDER BY number"
+        border = connection.execute(f"{ordered} DESC LIMIT 1 OFFSET ?", (history, keep)).get
+        if border is None:
+            continue
+        last = connection.execute(f"{ordered} LIMIT 1 OFFSET ?", (history, at_most - gone - 1)).get
+        cut = border if last is None else min(border, last)
+        connection.execute("DELETE FROM votes WHERE history = ? AND number <= ?", (history, cut))
+        gone += connection.changes()
+        raise_watermark(connection, history, cut)
+    return gone
+
+
+def raise_watermark(connection: apsw.Connection, history: int, low: int) -> None:
+    """Never lowers it."""
+    connection.execute(
+        "UPDATE histories SET low = ? WHERE id = ? AND (low IS NULL OR low < ?)", (int(low), history, int(low))
+    )
+
+
+def histories(connection: apsw.Connection, chain_id: int) -> list[VoteHistory]:
+    """Every history of the chain without its votes, by genesis, then key."""
+    rows = _select(
+        connection,
+        "SELECT genesis, attester, low FROM histories WHERE chain_id = ? ORDER BY genesis, attester",
+        (str(chain_id),),
+    )
+    return [
+        VoteHistory(
+            GenesisHash(genesis), AttesterPublicKey.from_bytes(attester), None if low is None else BatchNumber(low)
+        )
+        for genesis, attester, low in rows
+    ]
+
+
+def attesters(connection: apsw.Connection) -> list[AttesterPublicKey]:
+    """Every key whose past is in here."""
+    rows = _select(connection, "SELECT attester FROM attesters ORDER BY attester")
+    return [AttesterPublicKey.from_bytes(attester) for (attester,) in rows]
+
+
+def votes(
+    connection: apsw.Connection,
+    chain_id: int,
+    genesis: GenesisHash,
+    attester: AttesterPublicKey,
+    first: int,
+    limit: int,
+) -> list[RecordedVote]:
+    """At most `limit` rows from number `first` on, in order; a row with two hashes gives two votes."""
+    rows = _select(
+        connection,
+        "SELECT v.number, v.hash, v.other, v.signature FROM histories h JOIN votes v ON v.history = h.id"
+        " WHERE h.chain_id = ? AND h.genesis = ? AND h.attester = ? AND v.number >= ? ORDER BY v.number LIMIT ?",
+        (str(chain_id), genesis.raw, attester.raw, int(first), limit),
+    )
+    found = []
+    for number, hash_, other, signature in rows:
+        found.append(RecordedVote(BatchNumber(number), BatchHash(hash_), read_signature(connection, signature)))
+        if other is not None:
+            found.append(RecordedVote(BatchNumber(number), BatchHash(other)))
+    return found
+
+
+def read_signature(connection: apsw.Connection, raw: bytes | None) -> Signature | None:
+    try:
+        return None if raw is None else Signature(raw)
+    except PeerError as exc:  # no peer wrote this: it was a signature once
+        raise StorageCorrupt(connection.filename, f"a stored signature cannot be read: {exc}") from exc
+
+
+def merge(connection: apsw.Connection, chain_id: int, history: VoteHistory, at: float, cause: str) -> tuple[int, int]:
+    """Take over what another record knows of a key; returns (votes added, numbers that now have two hashes).
+
+    Afterwards a number has a row below a watermark only if neither record can have signed anything else for it:
+
+    - the watermark becomes the higher of both;
+    - a vote of theirs at or below our own watermark, for which we have no row, is left out: ours may have been another;
+    - a vote of ours at or below their watermark, for which they have none, is removed for the same reason;
+    - for two hashes both are kept, and neither is signed again.
+    """
+    add_attester(connection, history.attester, cause, at)
+    mine = history_id(connection, chain_id, history.genesis, history.attester)
+    low = connection.execute("SELECT low FROM histories WHERE id = ?", (mine,)).get
+    added = contested = 0
+    for vote in history.votes:
+        stored = _select(
+            connection,
+            "SELECT hash, other, signature FROM votes WHERE history = ? AND number = ?",
+            (mine, int(vote.number)),
+        )
+        if not stored:
+            if low is None or vote.number > low:
+                insert_vote(connection, mine, vote, None, at)
+                added += 1
+            continue
+        hash_, other, signature = stored[0]
+        if vote.hash.raw == hash_:
+            if signature is None and vote.signature is not None:
+                set_signature(connection, mine, vote.number, vote.signature)
+        elif other is None:
+            connection.execute(
+                "UPDATE votes SET other = ? WHERE history = ? AND number = ?", (vote.hash.raw, mine, int(vote.number))
+            )
+            contested += 1
+    if history.low is not None:
+        _forget_unshared(connection, mine, history.low, (vote.number for vote in history.votes))
+        raise_watermark(connection, mine, history.low)
+    return added, contested
+
+
+def _forget_unshared(connection: apsw.Connection, history: int, low: int, shared: Iterable[int]) -> None:
+    kept = {int(number) for number in shared}
+    rows = _select(connection, "SELECT number FROM votes WHERE history = ? AND number <= ?", (history, int(low)))
+    connection.executemany(
+        "DELETE FROM votes WHERE history = ? AND number = ?",
+        [(history, number) for (number,) in rows if number not in kept],
+    )
+
+
+def _select(connection: apsw.Connection, sql: str, bindings: tuple[object, ...] = ()) -> list[Any]:
+    """All rows, and no cursor left open: an open read would keep the WAL from being folded back."""
+    return connection.execute(sql, bindings).fetchall()
