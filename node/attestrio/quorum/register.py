@@ -6,10 +6,10 @@ Pure: no task, no clock. It is mutable and belongs to one task; `watch.VotesWatc
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from attestrio.quorum.refusals import BadVoteSignature, VotesAdded, readable_part
 from attestrio.quorum.tally import Tally
+from attestrio.quorum.witness import Witness
 from attestrio.roles import (
     AttesterPublicKey,
     Batch,
@@ -22,13 +22,8 @@ from attestrio.roles import (
     SignedBatch,
 )
 
-
-class Counted(NamedTuple):
-    """A vote in the register: when it came (a version), and the weight it was counted with."""
-
-    version: int
-    vote: SignedBatch
-    weight: int
+# When a vote came (a version), the vote, the weight it was counted with. A plain tuple: one is made for every vote.
+Counted = tuple[int, SignedBatch, int]
 
 
 class VoteRegister:
@@ -43,12 +38,16 @@ class VoteRegister:
 
     Source: era-consensus d1d3b51e, gossip/batch_votes.rs. Two differences: signatures of a certificate are picked
     there by hash alone; and its network layer throws away the entries before a bad one, which are kept here.
+
+    Args:
+      witness: looks on; what counts does not depend on it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, witness: Witness | None = None) -> None:
+        self._witness = witness
         # Oldest first: a replaced vote is taken out and the new one put at the end, so the dictionary is at once the
         # index by key and a log that needs no compaction of its own.
-        self._counted: dict[AttesterPublicKey, Counted] = {}
+        self._counted: dict[bytes, Counted] = {}  # by the bytes of the key
         self._tallies: dict[Batch, Tally] = {}
         self._agreed: Tally | None = None
         self._committee: Committee | None = None
@@ -69,7 +68,7 @@ class VoteRegister:
     @property
     def votes(self) -> Mapping[AttesterPublicKey, SignedBatch]:
         """A copy of the vote of each member, oldest first. O(members)."""
-        return {key: counted.vote for key, counted in self._counted.items()}
+        return {vote.key: vote for _, vote, _ in self._counted.values()}
 
     @property
     def support(self) -> Mapping[Batch, int]:
@@ -99,48 +98,51 @@ class VoteRegister:
         readable, refusal = readable_part(genesis, votes)
         number, weight, last = 0, 0, None
         for vote in readable:
-            if self.wants(committee, vote):
+            if counts := self.wants(committee, vote):
                 if not self._recoverer.recovers_to(vote.signature, self.message_hash(vote.batch), vote.key):
                     raise BadVoteSignature(vote, VotesAdded(number, weight, last))
-                weight += self.count(committee, vote)
+                if self._witness is not None:
+                    self._witness.verified(vote)
+                self.count(committee, vote, counts)
+                weight += counts
                 number, last = number + 1, vote.batch.number
+            elif self._witness is not None:
+                self._witness.skipped(vote)
         added = VotesAdded(number, weight, last)
         if refusal is not None:
             refusal.added = added
             raise refusal
         return added
 
-    def wants(self, committee: Committee, vote: SignedBatch) -> bool:
-        """Whether `vote` would count if its signature is good. O(1).
+    def wants(self, committee: Committee, vote: SignedBatch) -> int:
+        """The weight `vote` would count with if its signature is good; 0 if it would be skipped. O(1).
 
-        Once False it stays False while the floor does not sink, since what a member votes for only rises: a vote
-        may be judged now and counted later, and nothing is lost.
+        Once 0 it stays 0 while the floor does not sink, since what a member votes for only rises: a vote may be
+        judged now and counted later, and nothing is lost.
         """
-        if vote.batch.number < self._floor or vote.key not in committee:
-            return False
-        held = self._counted.get(vote.key)
-        return held is None or held.vote.batch < vote.batch
+        if vote.batch.number < self._floor:
+            return 0
+        held = self._counted.get(vote.key.raw)
+        if held is not None and vote.batch <= held[1].batch:
+            return 0
+        return committee.weight(vote.key) or 0
 
     def message_hash(self, batch: Batch) -> MsgHash:
         """What a vote for `batch` signs. Hashed once for all the equal batches that came off the wire one by one."""
         tally = self._tallies.get(batch)
         return (tally.batch if tally else batch).message_hash()
 
-    def count(self, committee: Committee, vote: SignedBatch) -> int:
-        """Put in a vote that is wanted and verified, in place of the member's former one; its weight. O(1)."""
+    def count(self, committee: Committee, vote: SignedBatch, weight: int) -> None:
+        """Put in a verified vote that `wants` gave this weight just now, in place of the member's former one. O(1)."""
         if committee is not self._committee:
             self._count_for(committee)
-        key = vote.key
-        weight = committee.weight(key)
-        if weight is None:
-            raise ValueError(f"{key.to_text()} is not in the committee: ask wants() first")
+        key = vote.key.raw
         former = self._counted.pop(key, None)
         if former is not None:
             self._withdraw(former)
         self._version += 1
-        self._counted[key] = Counted(self._version, vote, weight)
+        self._counted[key] = self._version, vote, weight
         self._support_with(committee, vote, weight)
-        return weight
 
     def set_min_batch_number(self, number: int) -> None:
         """Put the floor at `number`, even lower than it was, and drop every vote below it. O(members)."""
@@ -149,7 +151,9 @@ class VoteRegister:
             return
         self._floor = floor
         self._version += 1
-        self._counted = {key: counted for key, counted in self._counted.items() if counted.vote.batch.number >= floor}
+        self._counted = {
+            key: counted for key, counted in self._counted.items() if counted[1].batch.number >= floor
+        }
         self._tallies = {batch: tally for batch, tally in self._tallies.items() if batch.number >= floor}
         if self._agreed is not None and self._agreed.batch.number < floor:
             self._agreed = None
@@ -172,10 +176,10 @@ class VoteRegister:
         vote once. Cost: the number of votes returned.
         """
         newer: list[SignedBatch] = []
-        for counted in reversed(self._counted.values()):
-            if counted.version <= mark:
+        for version, vote, _ in reversed(self._counted.values()):
+            if version <= mark:
                 break
-            newer.append(counted.vote)
+            newer.append(vote)
         newer.reverse()
         return newer, self._version
 
@@ -183,15 +187,16 @@ class VoteRegister:
         tally = self._tallies.get(vote.batch)
         if tally is None:
             tally = self._tallies[vote.batch] = Tally(vote.batch)
-        tally.add(vote.key, vote.signature, weight)
+        tally.add(vote, weight)
         if tally.weight >= committee.threshold:
             self._agreed = tally
 
     def _withdraw(self, former: Counted) -> None:
-        tally = self._tallies[former.vote.batch]
-        tally.withdraw(former.vote.key, former.weight)
+        _, vote, weight = former
+        tally = self._tallies[vote.batch]
+        tally.withdraw(vote, weight)
         if not len(tally):
-            del self._tallies[former.vote.batch]
+            del self._tallies[vote.batch]
         if tally is self._agreed and self._committee is not None and tally.weight < self._committee.threshold:
             self._agreed = None
 
@@ -201,8 +206,8 @@ class VoteRegister:
             self._tallies, self._agreed = {}, None
             counted, self._counted = self._counted, {}
             for key, (version, vote, _) in counted.items():
-                weight = committee.weight(key)
+                weight = committee.weight(vote.key)
                 if weight is not None:
-                    self._counted[key] = Counted(version, vote, weight)
+                    self._counted[key] = version, vote, weight
                     self._support_with(committee, vote, weight)
         self._committee = committee

@@ -10,7 +10,8 @@ from trio_util import AsyncValue
 from attestrio.quorum.refusals import BadVoteSignature, VotesAdded, readable_part
 from attestrio.quorum.register import VoteRegister
 from attestrio.quorum.verify import Claim, Verifier
-from attestrio.roles import Batch, BatchNumber, BatchQC, Committee, GenesisHash, SignedBatch
+from attestrio.quorum.witness import Witness
+from attestrio.roles import Batch, BatchNumber, BatchQC, Committee, GenesisHash, MsgHash, SignedBatch
 
 
 class VotesWatch:
@@ -21,12 +22,20 @@ class VotesWatch:
 
     Args:
       verifier: how `add_many` checks signatures; one may serve several watches. Default: two threads for large lists.
+      witness: told of votes by the own key and of contradictions before they count; what counts does not change.
     """
 
-    def __init__(self, committee: Committee, genesis: GenesisHash, verifier: Verifier | None = None) -> None:
+    def __init__(
+        self,
+        committee: Committee,
+        genesis: GenesisHash,
+        verifier: Verifier | None = None,
+        witness: Witness | None = None,
+    ) -> None:
         self.committee = committee
         self.genesis = genesis
-        self._register = VoteRegister()
+        self._witness = witness
+        self._register = VoteRegister(witness)
         self._verifier = verifier or Verifier()
         # The register is too large to be replaced at every vote, so what is watched is its version.
         self._version = AsyncValue(0)
@@ -126,19 +135,35 @@ class VotesWatch:
 
     def _claims(self, chunk: Sequence[SignedBatch]) -> list[Claim]:
         register, committee = self._register, self.committee
-        return [Claim(vote, register.message_hash(vote.batch)) for vote in chunk if register.wants(committee, vote)]
+        hashes: dict[int, MsgHash] = {}  # by identity: votes off the wire share their batch, and hashing one costs more
+        claims: list[Claim] = []
+        for vote in chunk:
+            if register.wants(committee, vote):
+                batch = vote.batch
+                message = hashes.get(id(batch))
+                if message is None:
+                    message = hashes[id(batch)] = register.message_hash(batch)
+                claims.append((vote, message))
+            elif self._witness is not None:
+                self._witness.skipped(vote)
+        return claims
 
     def _take(self, claims: list[Claim], verdicts: list[bool]) -> tuple[VotesAdded, BadVoteSignature | None]:
         """Count a checked chunk. What was wanted when it went to be checked is asked again: others were at work."""
         count, weight, last = 0, 0, None
         bad: BadVoteSignature | None = None
+        register, committee = self._register, self.committee
         for (vote, _), good in zip(claims, verdicts, strict=True):
-            if not self._register.wants(self.committee, vote):
-                continue
-            if not good:
+            counts = register.wants(committee, vote)
+            if counts and not good:
                 bad = BadVoteSignature(vote)
                 break
-            weight += self._register.count(self.committee, vote)
+            if good and self._witness is not None:
+                self._witness.verified(vote)
+            if not counts:
+                continue
+            register.count(committee, vote, counts)
+            weight += counts
             count, last = count + 1, vote.batch.number
         self._announce()
         return VotesAdded(count, weight, last), bad
