@@ -20,6 +20,8 @@ from attestrio.kit.files import read_bounded
 
 PREFIX = "ATTESTRIO_"
 MAX_FILE = 1 << 20  # bytes of a configuration; one with every key has about 2,000
+MAX_KEY_FILE = 4096  # bytes of a key file; a key has 91
+MAX_GENESIS_FILE = 16 << 20  # bytes of a genesis file; 10,000 attesters are about 1.2 MB
 
 
 class BadConfig(SetupError):

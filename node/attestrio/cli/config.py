@@ -11,7 +11,8 @@ import msgspec
 import trio
 from cyclopts import App, Parameter
 
-from attestrio.app import attester_key, genesis_of_file, holes, main_node_client
+from attestrio.app.files import attester_key, genesis_of_file, holes
+from attestrio.app.upstream import main_nodes
 from attestrio.cli.output import Output
 from attestrio.config import BadConfig, NodeConfig, Secret, explain_config, sections, unused_environment
 from attestrio.kit.http import shown
@@ -78,7 +79,7 @@ def look_inside(made: NodeConfig) -> None:
         genesis_of_file(made)
 
     async def read_url() -> None:
-        async with main_node_client(made, Metrics()):
+        async with main_nodes(made, Metrics()):
             await trio.lowlevel.checkpoint()
 
     trio.run(read_url)
@@ -101,12 +102,15 @@ def show(*, config: ConfigFile = None, set_: Overrides = (), output: Output = Ou
         }
         for name, kind in sections()
     }
-    document["main_node"]["url"]["value"] = made.main_node.url and shown(made.main_node.url)
     output.result(document, toml_lines(made, document))
 
 
 def printable(value: object) -> object:
-    """A value as it may be printed: never a secret."""
+    """A value as it may be printed: never a secret, and of a URL only what is none."""
+    if isinstance(value, list | tuple):
+        return [printable(one) for one in value]
+    if isinstance(value, str) and not isinstance(value, Secret):
+        return shown(value) if "://" in value else value
     return repr(value) if isinstance(value, Secret) else value
 
 

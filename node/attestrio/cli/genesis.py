@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar, TypeVar
 
 from cyclopts import App, Parameter
 
-from attestrio.app import MAX_GENESIS_FILE
 from attestrio.cli.output import Output
+from attestrio.config import MAX_GENESIS_FILE
 from attestrio.errors import NodeError, PeerError, SetupError
 from attestrio.kit.files import read_bounded
 from attestrio.roles import (

@@ -8,11 +8,12 @@ from typing import Annotated, ClassVar, Literal
 
 from cyclopts import App, Parameter
 
-from attestrio.app import MAX_KEY_FILE
 from attestrio.cli.output import Output
+from attestrio.config import MAX_KEY_FILE
 from attestrio.errors import PeerError, SetupError
 from attestrio.kit.files import read_bounded, write_new
-from attestrio.roles import AttesterSecretKey, NodeSecretKey
+from attestrio.protection.history import mark_unused, marker_of
+from attestrio.roles import AttesterPublicKey, AttesterSecretKey, NodeSecretKey
 
 app = App(name="keys", help="Make keys and show their public halves.\n\nExample: attestrio keys generate attester.key")
 
@@ -46,10 +47,14 @@ def generate(
 ) -> None:
     """Make a secret key in a new FILE that only you can read, and print the public key.
 
+    `FILE.unused` beside an attester key says that it never signed; the first start takes it away. Do not copy it.
+
     Example: attestrio keys generate attester.key
     """
     secret = KINDS[kind].generate()
     write_secret(file, secret.to_text())
+    if isinstance(secret, AttesterSecretKey):
+        write_marker(file, secret.public())
     public = secret.public().to_text()
     output.result(
         {"kind": kind, "public": public, "file": str(file)},
@@ -78,6 +83,17 @@ def write_secret(path: Path, text: str) -> None:
         raise BadKeyFile(path, "exists already; a key is never overwritten, choose another name") from None
     except OSError as exc:
         raise BadKeyFile(path, f"cannot be written: {exc.strerror}") from None
+
+
+def write_marker(path: Path, key: AttesterPublicKey) -> None:
+    """Write that the key in `path` never signed. Raises BadKeyFile where that cannot be done; the key is there then."""
+    try:
+        mark_unused(path, key)
+    except OSError as exc:
+        raise BadKeyFile(
+            path,
+            f"is written, {marker_of(path).name} is not ({exc.strerror}): start once with --init-protection",
+        ) from None
 
 
 def read_secret(path: Path) -> AttesterSecretKey | NodeSecretKey:

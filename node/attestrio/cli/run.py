@@ -30,6 +30,10 @@ main_node = App(
     "Example: attestrio main-node run --config main-node.toml",
 )
 
+InitFlag = Annotated[
+    bool,
+    Parameter(negative="", help="Begin a signing history for a key that has none here. Only if it never signed."),
+]
 DataDirFlag = Annotated[Path | None, Parameter(help="Instead of node.data_dir.")]
 
 
@@ -40,6 +44,7 @@ def run_attester(
     set_: Overrides = (),
     data_dir: DataDirFlag = None,
     main_node_url: Annotated[str | None, Parameter(help="Instead of main_node.url.")] = None,
+    init_protection: InitFlag = False,
     output: Output = Output(),
 ) -> int:
     """Run an attester node until SIGTERM or SIGINT; logs go to stderr.
@@ -49,7 +54,7 @@ def run_attester(
     made = load(config, set_, {"node.data_dir": data_dir, "main_node.url": main_node_url})
     if made.serve is not None:
         raise BadConfig(str(config or "configuration"), "[serve] makes a main node: use `attestrio main-node run`")
-    return run_process(made, as_json=output.json)
+    return run_process(made, as_json=output.json, init_protection=init_protection)
 
 
 @main_node.command(name="run")
@@ -59,6 +64,7 @@ def run_main_node(
     set_: Overrides = (),
     data_dir: DataDirFlag = None,
     bind: Annotated[str | None, Parameter(help="Instead of serve.bind, host:port.")] = None,
+    init_protection: InitFlag = False,
     output: Output = Output(),
 ) -> int:
     """Run a main node until SIGTERM or SIGINT; logs go to stderr.
@@ -68,7 +74,7 @@ def run_main_node(
     made = load(config, set_, {"node.data_dir": data_dir, "serve.bind": bind})
     if made.serve is None:
         raise BadConfig(str(config or "configuration"), "a main node needs the section [serve], or --bind HOST:PORT")
-    return run_process(made, as_json=output.json)
+    return run_process(made, as_json=output.json, init_protection=init_protection)
 
 
 def load(config: Path | None, pairs: tuple[str, ...], flags: dict[str, Path | str | None]) -> NodeConfig:
@@ -77,16 +83,16 @@ def load(config: Path | None, pairs: tuple[str, ...], flags: dict[str, Path | st
     return load_config(config, env=os.environ, overrides=overrides(pairs) | given)
 
 
-def run_process(config: NodeConfig, *, as_json: bool) -> int:
+def run_process(config: NodeConfig, *, as_json: bool, init_protection: bool) -> int:
     """Run one node; the exit code: 130 and 143 after a signal that was obeyed in order."""
     set_up_logs("json" if as_json else config.log.format, config.log.level)
     for name in unused_environment(os.environ):
         log.warning("the environment variable %s names no key", name)
-    return trio.run(until_signal, partial(run_logged, config))
+    return trio.run(until_signal, partial(run_logged, config, init_protection))
 
 
-async def run_logged(config: NodeConfig) -> None:
+async def run_logged(config: NodeConfig, init_protection: bool) -> None:
     """Run the node until cancelled, and say when it has started."""
     async with trio.open_nursery() as nursery:
-        await nursery.start(run_node, config)
+        await nursery.start(partial(run_node, config, init_protection=init_protection))
         log.info("node running, data in %s", config.node.data_dir)

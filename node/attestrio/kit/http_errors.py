@@ -34,7 +34,7 @@ class AddressInUse(SetupError):
     exit_code: ClassVar[int] = 3
 
     def __init__(self, address: str) -> None:
-        super().__init__(f"cannot listen on {address}: the address is in use; stop who listens there, or choose another")
+        super().__init__(f"cannot listen on {address}: the address is in use; stop who listens there or choose another")
         self.address = address
 
 

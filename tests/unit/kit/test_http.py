@@ -265,7 +265,7 @@ async def test_a_port_in_use_is_one_sentence_with_the_address():
 
     assert (
         str(caught.value)
-        == f"cannot listen on {address}: the address is in use; stop who listens there, or choose another"
+        == f"cannot listen on {address}: the address is in use; stop who listens there or choose another"
     )
     assert caught.value.exit_code == 3
     assert isinstance(caught.value, SetupError)
