@@ -117,7 +117,7 @@ class World:
 
     async def _live(self, config, *, task_status):
         try:
-            await run_node(config, task_status=task_status)
+            await run_node(config, init_protection=True, task_status=task_status)
         except* SafetyError as group:
             (self.ended,) = leaves(group)
         self.gone.set()

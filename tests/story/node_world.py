@@ -22,6 +22,7 @@ from attestrio.config import (
 )
 from attestrio.duty import EndState
 from attestrio.errors import SafetyError, leaves
+from attestrio.kit.blocking import inline
 from attestrio.roles import (
     AttesterSecretKey,
     BatchNumber,
@@ -112,7 +113,7 @@ class World:
     async def start(self, *names, stale_grace_s=60.0, **parts):
         """Start nodes; `parts` replace what they would be given. Each is at rest before the next one starts."""
         for name in names:
-            given = {"store": await self.store(name), "link": self.network.link(name), "batch_source": self.chain}
+            given = {"init_protection": True, "run_blocking": inline, "store": await self.store(name), "link": self.network.link(name), "batch_source": self.chain}
             if name != MAIN:
                 given["status_client"] = (await self.sim(name)).client()
             run = partial(run_node, self.config(name, stale_grace_s=stale_grace_s), **(given | parts))

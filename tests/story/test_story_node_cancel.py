@@ -59,7 +59,9 @@ async def live(world, name, *, task_status=trio.TASK_STATUS_IGNORED):
         parts = {"store": store, "link": world.network.link(name), "batch_source": world.chain}
         if name == ATTESTER:
             parts["status_client"] = (await world.sim(ATTESTER)).client()
-        world.up[name] = await nursery.start(partial(run_node, world.config(name), **parts))
+        world.up[name] = await nursery.start(
+            partial(run_node, world.config(name), init_protection=True, run_blocking=inline, **parts)
+        )
         task_status.started()
 
 

@@ -100,7 +100,9 @@ async def test_cancelled_nodes_leave_no_task_and_no_file_open(tmp_path):
     before = open_files(), living()
 
     async with site.running() as url, trio.open_nursery() as nursery:
-        node = await nursery.start(partial(run_node, site.attester(url), link=site.network.link("attester")))
+        node = await nursery.start(
+            partial(run_node, site.attester(url), init_protection=True, link=site.network.link("attester"))
+        )
         await certified(node, 2)
         during = open_files()
         nursery.cancel_scope.cancel()
@@ -157,7 +159,9 @@ async def test_each_part_can_be_replaced_alone_and_all_together(tmp_path, replac
         # With everything given there is nobody to ask, so that the genesis has to be at hand.
         config = site.attester(url) if replaced != PARTS else site.attester(file=str(tmp_path / "genesis.json"))
 
-        node = await nursery.start(partial(run_node, config, **{part: given[part] for part in replaced}))
+        node = await nursery.start(
+            partial(run_node, config, init_protection=True, **{part: given[part] for part in replaced})
+        )
         last = 2 if "link" in replaced else 0  # without a link the main node hears no vote, and stays at 0
         await certified(node, last)
         in_memory = [int(qc.batch.number) for qc in await store.qcs(BatchNumber(0), 10)]

@@ -48,7 +48,7 @@ class Upstream(Protocol):
     async def consensus_genesis(self) -> Genesis | None: ...
 
 
-def _nobody(name: str, what: str, batch: BatchNumber | None) -> None:
+def nobody(name: str, what: str, batch: BatchNumber | None) -> None:
     """The default for `on_dissent`."""
 
 
@@ -67,7 +67,7 @@ class AgreeingMainNodes:
     upstreams: Sequence[Upstream]
     agree: int
     metrics: Metrics
-    on_dissent: Told = _nobody
+    on_dissent: Told = nobody
     _dissent: Callable[[str], None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

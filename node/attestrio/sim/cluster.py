@@ -15,6 +15,7 @@ from attestrio.app import RunningNode, run_node
 from attestrio.config import load_config
 from attestrio.errors import SetupError
 from attestrio.kit.files import write_new
+from attestrio.protection.history import mark_unused
 from attestrio.roles import (
     AttesterPublicKey,
     AttesterSecretKey,
@@ -160,5 +161,7 @@ class Cluster:
 
 def _secret(path: Path) -> AttesterSecretKey:
     if not path.exists():
-        write_new(path, AttesterSecretKey.generate().to_text() + "\n")
+        secret = AttesterSecretKey.generate()
+        write_new(path, secret.to_text() + "\n")
+        mark_unused(path, secret.public())
     return AttesterSecretKey.from_text(path.read_text("ascii").strip())

@@ -1,0 +1,167 @@
+"""Everything that belongs to one genesis, in one nursery; it ends for a named cause, and the process goes on.
+
+Arrows (who knows whom):
+
+    main node ─▶ AttestationStatusRunner ─▶ AttestationStatusWatch ─┬─▶ AttesterRunner ─▶ record ─▶ VotesWatch ◀─▶ Link
+    BatchSource ─▶ BatchKeeper or BatchFeeder ─▶ BatchStore ────────┴─▶ QCFinder ◀────────────────────────┘
+                                                     ▲                     │
+    MainNodeServer ──────────────────────────────────┴──── certificates ◀──┘
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import trio
+
+from attestrio.app.parts import Epoch, Given, RunningNode
+from attestrio.app.upstream import MainNode
+from attestrio.attester.api import VoteSigner
+from attestrio.attester.runner import AttesterRunner
+from attestrio.batches.api import BatchSource
+from attestrio.batches.feeder import BatchFeeder, LocalFeeder
+from attestrio.batches.keeper import BatchKeeper
+from attestrio.batches.local import LocalBatches
+from attestrio.batches.main_node import MainNodeBatches
+from attestrio.config import NodeConfig
+from attestrio.errors import SafetyError, leaves
+from attestrio.kit.metrics import Metrics
+from attestrio.protection.commands import CommandBox, Verb
+from attestrio.protection.epochs import EpochEnded, KnowsGenesis, SuccessorCheck, cause_of
+from attestrio.quorum.finder import QCFinder
+from attestrio.roles import AttesterPublicKey, BatchNumber, BatchQC, GenesisHash
+from attestrio.status import AttestationStatusClient, AttestationStatusRunner, LocalAttestationStatusClient
+
+log = logging.getLogger("attestrio.app")
+
+Service = Callable[[], Awaitable[NoReturn]]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochParts:
+    """What all epochs of one process share."""
+
+    node: RunningNode
+    given: Given
+    main_node: MainNode | None
+    key: AttesterPublicKey | None
+    commands: CommandBox
+    data_dir: Path
+
+    @property
+    def config(self) -> NodeConfig:
+        return self.node.config
+
+    async def run(self, epoch: Epoch, signer: VoteSigner | None, *, started: Callable[[], None]) -> SafetyError:
+        """Run `epoch` until something ends it; returns what did. What others write into lives longest.
+
+        Raises SafetyError that no further epoch may follow, and whatever is no SafetyError.
+        """
+        ended: list[SafetyError] = []
+        try:
+            async with trio.open_nursery() as base:
+                if not self.store_is_given:
+                    await base.start(epoch.store.run)
+                async with trio.open_nursery() as services:
+                    self.node.epoch.value = epoch
+                    for service in self._services(epoch, signer):
+                        services.start_soon(service)
+                    started()
+        except* SafetyError as group:
+            ended.extend(exc for exc in leaves(group) if isinstance(exc, SafetyError))
+        finally:
+            self.node.epoch.value = None
+        for exc in ended:
+            if cause_of(exc) is None:
+                raise exc  # nothing may follow this one, whatever else happened
+        return ended[0]
+
+    @property
+    def store_is_given(self) -> bool:
+        """Whether the embedding program runs the store itself."""
+        return self.given.store is not None and not callable(self.given.store)
+
+    def _services(self, epoch: Epoch, signer: VoteSigner | None) -> Iterator[Service]:
+        """Every arrow of the epoch: who is given whom."""
+        config, node = self.config, self.node
+        committee, genesis = epoch.genesis.attesters, epoch.genesis.hash()
+        yield AttestationStatusRunner(
+            self._status_client(epoch), epoch.status, config.poll_s, config.main_node.stale_grace_s, duty=node.duty
+        ).run
+        yield self._batches(epoch)
+        yield self._obey
+        if committee is not None and epoch.votes is not None:
+            first_batch = BatchNumber(config.batches.first) if config.batches.first is not None else None
+            yield QCFinder(
+                epoch.status, epoch.votes, epoch.store, committee, genesis, node.duty, first_batch,
+                certificate_counter(node.metrics),
+            ).run  # fmt: skip
+            if self.given.link is not None:
+                yield partial(self.given.link.run, epoch.votes)
+        if self.key is not None and signer is not None:
+            yield AttesterRunner(
+                epoch.status, epoch.store, signer, epoch.votes, committee, self.key, config.batches.poll_s, node.duty
+            ).run
+
+    def _status_client(self, epoch: Epoch) -> AttestationStatusClient:
+        """Who tells the number; a genesis that may not follow this epoch's is kept away."""
+        local = None
+        if self.config.serve is not None:
+            local = LocalAttestationStatusClient(epoch.store, epoch.genesis.hash())
+        client = self.given.status_client or local or self.main_node
+        assert client is not None
+        shows = genesis_source(self.given.status_client, self.main_node)
+        return client if shows is None else SuccessorCheck(client, epoch.genesis, shows)
+
+    def _batches(self, epoch: Epoch) -> Service:
+        """How batches to sign get into the store."""
+        is_main = self.config.serve is not None
+        poll_s, duty, genesis = self.config.batches.poll_s, self.node.duty, epoch.genesis.hash()
+        source: BatchSource | LocalBatches | None = self.given.batch_source or self.local_batches(genesis)
+        if isinstance(source, LocalBatches) and is_main:
+            return LocalFeeder(source, epoch.store, poll_s, duty).run
+        if source is None:
+            assert self.main_node is not None
+            source = MainNodeBatches(self.main_node, genesis)
+        if is_main:
+            return BatchFeeder(source, epoch.store, poll_s, duty).run
+        return BatchKeeper(epoch.status, source, epoch.store, poll_s, duty).run
+
+    def local_batches(self, genesis: GenesisHash) -> LocalBatches | None:
+        """The configured batch file, where the configuration decides and names one."""
+        if self.given.batch_source is not None or self.config.batches.source != "file":
+            return None
+        return LocalBatches(Path(self.config.batches.file or ""), genesis, self.given.run_blocking)
+
+    async def _obey(self) -> NoReturn:
+        """End the epoch when the operator says so."""
+        while True:
+            command = self.commands.take()
+            if command is not None and command.verb is Verb.END_EPOCH:
+                raise EpochEnded(command.why)
+            await trio.sleep(1.0)
+
+
+def genesis_source(given: AttestationStatusClient | None, main_node: MainNode | None) -> KnowsGenesis | None:
+    """Who can show the genesis behind a status: the one who tells it, else the main node; None if nobody can."""
+    if isinstance(given, KnowsGenesis):
+        return given
+    return main_node
+
+
+def certificate_counter(metrics: Metrics) -> Callable[[BatchQC], None]:
+    """Counts certificates as they become durable."""
+    total = metrics.counter("attestrio_certificates_total", "Certificates this node has stored.")
+    newest = metrics.gauge("attestrio_batch_certified_number", "Batch of the newest certificate stored here.")
+
+    def count(certificate: BatchQC) -> None:
+        total.inc()
+        newest.set(certificate.batch.number)
+        log.info("batch %d certified by %d votes", certificate.batch.number, len(certificate.signatures))
+
+    return count

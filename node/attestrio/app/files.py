@@ -1,0 +1,61 @@
+"""What a node reads before it starts: keys and genesis; and what its configuration lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attestrio.config import BadConfig, NodeConfig
+from attestrio.errors import NodeError
+from attestrio.kit.files import read_bounded
+from attestrio.roles import AttesterSecretKey, Genesis
+
+MAX_KEY_FILE = 4096  # bytes; a key has 91
+MAX_GENESIS_FILE = 16 << 20  # bytes; 10,000 attesters are about 1.2 MB
+
+
+def holes(config: NodeConfig, *, has_status: bool = False, has_batches: bool = False) -> list[str]:
+    """What a node of this configuration lacks, one sentence each; `has_...` is what the embedding program gives."""
+    if config.main_node.url is not None or config.main_node.urls:
+        return []
+    if config.serve is None and not has_status:
+        return ["main_node.url is missing: which main node shall be asked?"]
+    found = []
+    if config.genesis.file is None:
+        found.append("genesis.file is missing, and there is no main_node.url to ask for it")
+    if config.batches.source == "main-node" and not has_batches:
+        found.append('batches.source = "main-node" needs main_node.url; a sealer that writes a file is "file"')
+    return found
+
+
+def attester_key(config: NodeConfig) -> AttesterSecretKey | None:
+    """The key that votes, from file or environment; None where none is configured. Raises BadConfig."""
+    keys = config.keys
+    if keys.attester is not None:
+        where, text = "ATTESTRIO_KEYS_ATTESTER", keys.attester.reveal()
+    elif keys.attester_file is not None:
+        where = f"keys.attester_file {keys.attester_file}"
+        try:
+            text = read_bounded(Path(keys.attester_file), MAX_KEY_FILE).decode("ascii", "replace")
+        except OSError as exc:
+            raise BadConfig(where, f"cannot be read ({exc.strerror}); `attestrio keys generate` makes a key") from None
+    else:
+        return None
+    try:
+        return AttesterSecretKey.from_text(text.strip())
+    except NodeError:
+        raise BadConfig(where, "invalid format: expected attester:secret:secp256k1: and 64 hex digits") from None
+
+
+def genesis_of_file(config: NodeConfig) -> Genesis | None:
+    """The genesis of the configured file, verified; None where none is configured. Raises BadConfig."""
+    if config.genesis.file is None:
+        return None
+    where = f"genesis.file {config.genesis.file}"
+    try:
+        genesis = Genesis.from_json(read_bounded(Path(config.genesis.file), MAX_GENESIS_FILE))
+        genesis.verify()
+    except OSError as exc:
+        raise BadConfig(where, f"cannot be read ({exc.strerror}); `attestrio genesis new` makes one") from None
+    except NodeError as exc:
+        raise BadConfig(where, f"is no genesis: {exc}") from None
+    return genesis

@@ -1,0 +1,134 @@
+"""The life of a node: what it holds from start to end, and its epochs one after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import trio
+from trio_util import AsyncValue
+
+from attestrio.app.epoch import EpochParts
+from attestrio.app.epochs import Epochs
+from attestrio.app.files import attester_key, genesis_of_file, holes
+from attestrio.app.parts import Given, RunningNode, StoreFactory
+from attestrio.app.upstream import first_genesis, main_nodes
+from attestrio.batches.api import BatchSource
+from attestrio.config import BadConfig, NodeConfig
+from attestrio.duty import DutyLog, Reason, Step
+from attestrio.kit.blocking import RunBlocking, in_thread
+from attestrio.kit.datadir import DataDir
+from attestrio.kit.metrics import Metrics
+from attestrio.mainnode.server import MainNodeServer
+from attestrio.protection.commands import CommandBox
+from attestrio.protection.halt import refuse_if_halted
+from attestrio.protection.history import HISTORY, open_history
+from attestrio.protection.record import VoteRecord
+from attestrio.quorum.api import Link
+from attestrio.roles import AttesterSecretKey, BatchNumber
+from attestrio.status import AttestationStatusClient
+from attestrio.store.api import BatchStore
+
+
+async def run_node(
+    config: NodeConfig,
+    *,
+    status_client: AttestationStatusClient | None = None,
+    batch_source: BatchSource | None = None,
+    store: BatchStore | StoreFactory | None = None,
+    link: Link | None = None,
+    run_blocking: RunBlocking = in_thread,
+    init_protection: bool = False,
+    task_status: trio.TaskStatus[RunningNode] = trio.TASK_STATUS_IGNORED,
+) -> NoReturn:
+    """Run one node until cancelled; everything it starts ends with it.
+
+    Args:
+      config: what `load_config` made, or `NodeConfig(...)`.
+      status_client: who tells the next batch, instead of the main node of the configuration (or the own store). If it
+        can also show the genesis (`consensus_genesis`), a fork is followed in a new epoch.
+      batch_source: who knows the batch to sign, instead of what `[batches]` names.
+      store: where batches and certificates are kept, instead of `store.db` in the data directory: either a store that
+        the caller runs, for one epoch only, or a factory that makes one for each epoch.
+      link: how votes travel; without one they stay here.
+      init_protection: begin a signing history for a key that has none here; see `protection.history` before using it.
+      run_blocking: how code that waits for the disk is run; `inline` in virtual time.
+      task_status: started with a `RunningNode` once directory, keys, history and store are usable, before any remote
+        answers.
+
+    Raises SetupError before it has started, SafetyError when nothing may be signed any more; in groups.
+    """
+    given = Given(status_client, batch_source, store, link, run_blocking)
+    data_dir = Path(config.node.data_dir)
+    refuse_if_halted(data_dir)
+    with DataDir.open(data_dir):
+        key = attester_key(config)
+        if key is not None:
+            file = config.keys.attester_file if config.keys.attester is None else None
+            key_file = None if file is None else Path(file)
+            open_history(data_dir, key.public(), key_file=key_file, init=init_protection)
+        node = RunningNode(config, Metrics(), DutyLog(time.time), AsyncValue(None), AsyncValue(None))
+        await NodeLife(node, given, key, data_dir).run(task_status)
+    raise AssertionError("unreachable: a node runs until cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLife:
+    """What a process does once, and its epochs one after the other."""
+
+    node: RunningNode
+    given: Given
+    key: AttesterSecretKey | None
+    data_dir: Path
+
+    @property
+    def config(self) -> NodeConfig:
+        return self.node.config
+
+    async def run(self, task_status: trio.TaskStatus[RunningNode]) -> NoReturn:
+        """Everything but the epoch's nursery is started here, once."""
+        given, config = self.given, self.config
+        lacking = holes(config, has_status=given.status_client is not None, has_batches=given.batch_source is not None)
+        if lacking:
+            raise BadConfig("configuration", lacking[0])
+        pinned = genesis_of_file(config)
+        announce = once(lambda: task_status.started(self.node))
+        async with main_nodes(config, self.node.metrics, self._dissent) as main_node, trio.open_nursery() as base:
+            genesis = pinned
+            if genesis is None:
+                announce()  # when the main node answers is not ours to say
+                assert main_node is not None
+                genesis = await first_genesis(main_node, config.poll_s)
+            record = VoteRecord(
+                self.data_dir / HISTORY, genesis.chain_id, given.run_blocking, metrics=self.node.metrics
+            )
+            await base.start(record.run)
+            server = None
+            if config.serve is not None and config.serve.bind:
+                server = MainNodeServer(None, None, config.serve.bind, metrics=self.node.metrics)
+                self.node.api_url.value = await base.start(server.run)
+            public = None if self.key is None else self.key.public()
+            parts = EpochParts(self.node, given, main_node, public, CommandBox(self.data_dir), self.data_dir)
+            await Epochs(parts, record, self.key, server).run(genesis, announce)
+        raise AssertionError("unreachable: epochs follow one another until cancelled")
+
+    def _dissent(self, name: str, what: str, batch: BatchNumber | None) -> None:
+        """A main node contradicts the others: kept with the batch it was about."""
+        epoch = self.node.epoch.value
+        number = batch or (epoch.status.status.next_batch if epoch else None)
+        if number is not None:
+            self.node.duty.record(number, Step.TOLD, Reason.DISSENT, f"{name} about the {what}")
+
+
+def once(call: Callable[[], None]) -> Callable[[], None]:
+    """`call`, the first time only."""
+    calls = [call]
+
+    def first() -> None:
+        if calls:
+            calls.pop()()
+
+    return first
