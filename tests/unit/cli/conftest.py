@@ -3,10 +3,14 @@
 import json
 import logging
 import os
+import signal
+import threading
 from dataclasses import dataclass
 
 import pytest
 from attestrio.cli import main
+
+TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,14 @@ def attestrio(capsys, monkeypatch):
 
     def run(*tokens):
         capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main([str(token) for token in tokens])
+        # A node that starts, although it should not, would run for ever: then it ends here with 143.
+        guard = threading.Timer(TIMEOUT_S, os.kill, (os.getpid(), signal.SIGTERM))
+        guard.start()
+        try:
+            with pytest.raises(SystemExit) as caught:
+                main([str(token) for token in tokens])
+        finally:
+            guard.cancel()
         out, err = capsys.readouterr()
         return Ended(caught.value.code, out, err)
 
