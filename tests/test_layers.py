@@ -25,10 +25,10 @@ WAITERS = {"trio", "trio_util", "httpx", "hypercorn", "coredis", "apsw", "socket
 
 # Where that is allowed: a whole folder, or `folder/file`.
 WAITS = {
-    "kit/retry", "kit/http", "kit/blocking", "kit/group_commit", "kit/sqlite", "kit/datadir",
+    "kit/retry", "kit/http", "kit/notify", "kit/blocking", "kit/group_commit", "kit/sqlite", "kit/datadir",
     "duty/log", "store/sqlite", "store/memory", "store/queue", "store/rows", "store/certificates", "status/watch", "status/runner", "status/local",
     "mainnode/agree", "mainnode/client", "mainnode/server", "quorum/finder", "quorum/watch", "quorum/verify",
-    "batches/local", "batches/keeper", "batches/feeder", "protection/history", "protection/record", "protection/rows", "attester/runner",
+    "batches/local", "batches/keeper", "batches/feeder", "protection/clone", "protection/history", "protection/receipts", "protection/record", "protection/rounds", "protection/rows", "attester/runner",
     "app", "sim", "cli",
 }  # fmt: skip
 

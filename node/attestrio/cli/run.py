@@ -17,6 +17,7 @@ from attestrio.cli.logs import set_up_logs
 from attestrio.cli.output import Output
 from attestrio.cli.signals import until_signal
 from attestrio.config import BadConfig, NodeConfig, load_config, unused_environment
+from attestrio.kit.notify import READY, keep_alive, notify
 
 log = logging.getLogger("attestrio.cli")
 
@@ -96,3 +97,5 @@ async def run_logged(config: NodeConfig, init_protection: bool) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(partial(run_node, config, init_protection=init_protection))
         log.info("node running, data in %s", config.node.data_dir)
+        notify(READY, os.environ)
+        nursery.start_soon(keep_alive, os.environ)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import trio
+
+from attestrio.kit.notify import STOPPING, notify
 
 log = logging.getLogger("attestrio.cli")
 
@@ -19,6 +22,7 @@ async def until_signal(work: Callable[[], Awaitable[object]]) -> int:
         nonlocal code
         number = await anext(signals)
         log.info("stopping on %s", signal.Signals(number).name)
+        notify(STOPPING, os.environ)
         code = 128 + number
         nursery.cancel_scope.cancel()
 

@@ -1,0 +1,56 @@
+"""What systemd (or any supervisor that speaks its notify protocol) is told: ready, alive, stopping."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from typing import NoReturn
+
+import trio
+
+log = logging.getLogger("attestrio.kit")
+
+READY = "READY=1"
+STOPPING = "STOPPING=1"
+ALIVE = "WATCHDOG=1"
+
+
+def notify(state: str, env: Mapping[str, str]) -> bool:
+    """Send `state` to the socket in NOTIFY_SOCKET; False where there is none. One datagram, never waits.
+
+    A supervisor that does not listen any more is logged and no error: the node works without it.
+
+    Source: sd_notify(3); a path that begins with @ is an abstract socket.
+    """
+    address = env.get("NOTIFY_SOCKET")
+    if not address:
+        return False
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sock:
+            sock.sendto(state.encode(), address)
+    except OSError as exc:
+        log.warning("the supervisor was not told %s: %s", state, exc.strerror)
+        return False
+    return True
+
+
+def watchdog_s(env: Mapping[str, str]) -> float | None:
+    """Seconds between two signs of life that the supervisor waits for; None when it waits for none of this process."""
+    pid = env.get("WATCHDOG_PID")
+    if not env.get("WATCHDOG_USEC", "").isdecimal() or (pid and pid != str(os.getpid())):
+        return None
+    return int(env["WATCHDOG_USEC"]) / 1e6 or None
+
+
+async def keep_alive(env: Mapping[str, str]) -> NoReturn:
+    """Say that the event loop turns, three times as often as has to be; for ever idle where nobody asked."""
+    every_s = watchdog_s(env)
+    if every_s is None:
+        await trio.sleep_forever()
+    while True:
+        notify(ALIVE, env)
+        await trio.sleep(every_s / 3)

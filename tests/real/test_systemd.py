@@ -1,0 +1,107 @@
+"""The shipped unit files: systemd reads them, and a supervisor that obeys them cannot undo a safety halt."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from attestrio.errors import SafetyError
+from attestrio.protection.halt import repair, write_halt
+from attestrio.sim.cluster import Cluster, ClusterSpec
+
+from supervisor import UNITS, Supervisor, Unit
+
+pytestmark = [pytest.mark.slow, pytest.mark.real]
+
+PROGRAM = str(Path(sys.executable).parent / "attestrio")
+
+
+class Stopped(SafetyError):
+    code = "test_halt"
+
+
+@pytest.fixture
+def site(tmp_path):
+    """One attester's folder as `Cluster` writes it; the main node it names does not run."""
+    Cluster(tmp_path, ClusterSpec(attesters=1)).prepare()
+    return tmp_path / "attester-1"
+
+
+@pytest.fixture
+def supervisor(site, tmp_path):
+    unit = Unit("attestrio-node.service")
+    command = unit.command(
+        {
+            "/usr/local/bin/attestrio": PROGRAM,
+            "/etc/attestrio/node.toml": str(site / "node.toml"),
+            "%S/attestrio": str(site / "data"),
+        }
+    )
+    made = Supervisor(unit, [*command, "--main-node-url", "http://127.0.0.1:9"], tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("path", sorted(UNITS.glob("*.service")), ids=lambda path: path.name)
+def test_systemd_finds_nothing_wrong_with_the_unit(path, tmp_path):
+    text = path.read_text().replace("/usr/local/bin/attestrio", PROGRAM)
+    (tmp_path / path.name).write_text(text)
+
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(tmp_path / path.name)], capture_output=True, text=True, timeout=60
+    )
+
+    complaints = [line for line in done.stderr.splitlines() if path.name in line]
+    assert done.returncode == 0, done.stderr
+    assert complaints == []
+
+
+def test_a_node_that_is_killed_is_started_again(supervisor):
+    supervisor.start()
+    assert supervisor.wait_ready()
+    supervisor.process.kill()
+
+    assert supervisor.wait_exit()
+    assert supervisor.wait_ready()
+    assert supervisor.exits == [-9]
+
+
+def test_a_halt_stays_a_halt_whatever_the_supervisor_would_like(supervisor, site):
+    supervisor.start()
+    assert supervisor.wait_ready()
+    supervisor.process.terminate()
+    supervisor.process.wait(20)
+    write_halt(site / "data", Stopped("told by a test"), {"why": "test"})
+
+    supervisor.start()
+    assert not supervisor.wait_ready()
+    assert not supervisor.wait_exit()
+    assert supervisor.exits == [70]
+
+    repair(site / "data", ack=True)
+    supervisor.start()
+    assert supervisor.wait_ready()
+
+
+def test_a_lost_history_is_not_tried_again(supervisor, site):
+    supervisor.start()
+    assert supervisor.wait_ready()
+    supervisor.process.terminate()
+    supervisor.process.wait(20)
+    for path in (site / "data").glob("protection.db*"):
+        path.unlink()
+
+    supervisor.start()
+
+    assert not supervisor.wait_exit()
+    assert supervisor.exits == [71]
+
+
+def test_every_code_that_must_not_be_retried_stands_in_every_unit():
+    expected = {2, 70, 71}
+
+    for path in UNITS.glob("*.service"):
+        assert Unit(path.name).never_restart == expected, json.dumps(path.name)

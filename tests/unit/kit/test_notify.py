@@ -1,0 +1,67 @@
+"""What a supervisor hears."""
+
+import os
+import socket
+
+import pytest
+import trio
+from attestrio.kit.notify import ALIVE, READY, keep_alive, notify, watchdog_s
+
+
+@pytest.fixture
+def supervisor(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.setblocking(False)
+        yield sock
+
+
+def test_a_supervisor_hears_that_the_node_is_ready(supervisor):
+    said = notify(READY, {"NOTIFY_SOCKET": supervisor.getsockname()})
+
+    assert said
+    assert supervisor.recv(100) == b"READY=1"
+
+
+def test_an_abstract_socket_is_reached_too():
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(f"\0attestrio-test-{os.getpid()}")
+
+        assert notify(READY, {"NOTIFY_SOCKET": f"@attestrio-test-{os.getpid()}"})
+        assert sock.recv(100) == b"READY=1"
+
+
+def test_without_a_supervisor_nothing_is_said():
+    assert not notify(READY, {})
+
+
+def test_a_supervisor_that_is_gone_stops_nobody(tmp_path, caplog):
+    assert not notify(READY, {"NOTIFY_SOCKET": str(tmp_path / "nobody")})
+    assert "the supervisor was not told READY=1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("env", "every_s"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "60000000"}, 60.0),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())}, 3.0),
+        ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}, None),
+    ],
+)
+def test_the_watchdog_is_read_as_systemd_sets_it(env, every_s):
+    assert watchdog_s(env) == every_s
+
+
+async def test_signs_of_life_come_three_times_as_often_as_needed(supervisor, nursery, autojump_clock):
+    env = {"NOTIFY_SOCKET": supervisor.getsockname(), "WATCHDOG_USEC": "60000000"}
+    nursery.start_soon(keep_alive, env)
+
+    await trio.sleep(59.0)
+
+    heard = [supervisor.recv(100) for _ in range(3)]
+    assert heard == [ALIVE.encode()] * 3
+    with pytest.raises(BlockingIOError):
+        supervisor.recv(100)
