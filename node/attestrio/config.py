@@ -130,8 +130,13 @@ class ProtectionSection(Section, frozen=True):
     keep_votes: int = 1_000_000
     """How many of the newest votes stay on record; older numbers are refused by a watermark."""
 
+    listen_s: float = 3.0
+    """Seconds to listen, once links are up, for another node with the same key before the first vote of a process."""
+
     def __post_init__(self) -> None:
         _positive(keep_votes=self.keep_votes)
+        if not self.listen_s >= 0:
+            raise ValueError(f"listen_s has to be 0 or more, not {self.listen_s}")
 
 
 class ServeSection(Section, frozen=True):

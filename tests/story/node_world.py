@@ -17,6 +17,7 @@ from attestrio.config import (
     MainNodeSection,
     NodeConfig,
     NodeSection,
+    ProtectionSection,
     Secret,
     ServeSection,
 )
@@ -107,6 +108,7 @@ class World:
             keys=KeysSection(attester=secret),
             main_node=MainNodeSection(poll_s=POLL_S, **main_node),
             batches=BatchesSection(poll_s=POLL_S, first=self.first),
+            protection=ProtectionSection(listen_s=0.0),
             serve=ServeSection(bind="") if serves else None,
         )
 

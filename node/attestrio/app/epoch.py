@@ -31,8 +31,10 @@ from attestrio.batches.main_node import MainNodeBatches
 from attestrio.config import NodeConfig
 from attestrio.errors import SafetyError, leaves
 from attestrio.kit.metrics import Metrics
+from attestrio.protection.clone import CloneGuard
 from attestrio.protection.commands import CommandBox, Verb
 from attestrio.protection.epochs import EpochEnded, KnowsGenesis, SuccessorCheck, cause_of
+from attestrio.protection.equivocation import EquivocationBook
 from attestrio.quorum.finder import QCFinder
 from attestrio.roles import AttesterPublicKey, BatchNumber, BatchQC, GenesisHash
 from attestrio.status import AttestationStatusClient, AttestationStatusRunner, LocalAttestationStatusClient
@@ -52,12 +54,15 @@ class EpochParts:
     key: AttesterPublicKey | None
     commands: CommandBox
     data_dir: Path
+    book: EquivocationBook
 
     @property
     def config(self) -> NodeConfig:
         return self.node.config
 
-    async def run(self, epoch: Epoch, signer: VoteSigner | None, *, started: Callable[[], None]) -> SafetyError:
+    async def run(
+        self, epoch: Epoch, signer: VoteSigner | None, guard: CloneGuard | None, *, started: Callable[[], None]
+    ) -> SafetyError:
         """Run `epoch` until something ends it; returns what did. What others write into lives longest.
 
         Raises SafetyError that no further epoch may follow, and whatever is no SafetyError.
@@ -69,6 +74,8 @@ class EpochParts:
                     await base.start(epoch.store.run)
                 async with trio.open_nursery() as services:
                     self.node.epoch.value = epoch
+                    if guard is not None:
+                        await services.start(guard.run)  # before anything can be heard
                     for service in self._services(epoch, signer):
                         services.start_soon(service)
                     started()

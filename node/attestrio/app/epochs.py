@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NoReturn
 
 import trio
@@ -15,14 +16,16 @@ from attestrio.app.parts import Epoch
 from attestrio.app.upstream import first_genesis
 from attestrio.errors import SafetyError, SetupError, SourceError
 from attestrio.mainnode.server import MainNodeServer
+from attestrio.protection.clone import CloneGuard
 from attestrio.protection.commands import Verb
 from attestrio.protection.epochs import EpochCause, RollbackNeedsRestart, cause_of, require_successor
-from attestrio.protection.halt import refuse_if_halted
+from attestrio.protection.halt import refuse_if_halted, write_halt
 from attestrio.protection.record import EpochRow, VoteRecord
 from attestrio.protection.signer import ProtectedSigner
 from attestrio.quorum.verify import Verifier
 from attestrio.quorum.watch import VotesWatch
-from attestrio.roles import AttesterSecretKey, BatchNumber, Genesis
+from attestrio.quorum.witness import Witness
+from attestrio.roles import AttesterSecretKey, BatchNumber, Genesis, GenesisHash
 from attestrio.status import AttestationStatusWatch
 from attestrio.status.watch import GenesisChanged
 from attestrio.store.api import BatchStore
@@ -59,6 +62,7 @@ class Epochs:
     secret: AttesterSecretKey | None
     server: MainNodeServer | None
     _short: int = field(default=0, init=False)
+    _listened: bool = field(default=False, init=False)
 
     async def run(self, genesis: Genesis, announce: Callable[[], None]) -> NoReturn:
         """Run epochs for ever, the first one under `genesis`. `announce` is called when an epoch runs.
@@ -114,11 +118,18 @@ class Epochs:
         genesis_hash = genesis.hash()
         if (batches := self.parts.local_batches(genesis_hash)) is not None:
             await batches.check()  # here, so that a file that is wrong ends the start, not the run
+        guard = self._clone_guard(genesis_hash)
         votes = None
         if genesis.attesters is not None:
-            votes = VotesWatch(genesis.attesters, genesis_hash, Verifier(self.parts.given.run_blocking))
+            book = self.parts.book
+            witness = Witness(None, on_conflict=book.conflict)
+            if guard is not None:
+                witness = Witness(guard.key, guard.heard, book.conflict)
+            votes = VotesWatch(genesis.attesters, genesis_hash, Verifier(self.parts.given.run_blocking), witness)
         epoch = Epoch(number, genesis, cause, AttestationStatusWatch(genesis_hash), votes, self._store(genesis, number))
-        signer = None if self.secret is None else ProtectedSigner(self.record, self.secret, self._guard, epoch=number)
+        signer = None
+        if self.secret is not None and guard is not None:
+            signer = ProtectedSigner(self.record, self.secret, partial(self._guard, guard), epoch=number)
 
         def started() -> None:
             if self.server is not None:
@@ -126,14 +137,24 @@ class Epochs:
             announce()
 
         try:
-            return await self.parts.run(epoch, signer, started=started)
+            return await self.parts.run(epoch, signer, guard, started=started)
         finally:
             if self.server is not None:
                 self.server.show(None, None)
 
-    def _guard(self) -> None:
-        """Asked before each vote: a HALT that was left by another process counts at once."""
+    def _guard(self, clones: CloneGuard) -> None:
+        """Asked before and after each vote is recorded: a HALT that somebody else left counts at once too."""
         refuse_if_halted(self.parts.data_dir)
+        clones.check()
+
+    def _clone_guard(self, genesis: GenesisHash) -> CloneGuard | None:
+        """Listens for our key. Only the first epoch of a process has to listen before it signs, and only with links."""
+        if self.secret is None:
+            return None
+        listen_s = 0.0 if self._listened or self.parts.given.link is None else self.parts.config.protection.listen_s
+        self._listened = True
+        halt = partial(write_halt, self.parts.data_dir)
+        return CloneGuard(self.record, self.secret.public(), genesis, halt, book=self.parts.book, listen_s=listen_s)
 
     def _store(self, genesis: Genesis, number: int) -> BatchStore:
         config, given = self.parts.config, self.parts.given.store

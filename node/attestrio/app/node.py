@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +24,11 @@ from attestrio.kit.blocking import RunBlocking, in_thread
 from attestrio.kit.datadir import DataDir
 from attestrio.kit.metrics import Metrics
 from attestrio.mainnode.server import MainNodeServer
+from attestrio.protection.clone import take_over
 from attestrio.protection.commands import CommandBox
+from attestrio.protection.equivocation import EquivocationBook
 from attestrio.protection.halt import refuse_if_halted
+from attestrio.protection.hedged import ENTROPY, HedgedKey
 from attestrio.protection.history import HISTORY, open_history
 from attestrio.protection.record import VoteRecord
 from attestrio.quorum.api import Link
@@ -111,8 +115,12 @@ class NodeLife:
                 server = MainNodeServer(None, None, config.serve.bind, metrics=self.node.metrics)
                 self.node.api_url.value = await base.start(server.run)
             public = None if self.key is None else self.key.public()
-            parts = EpochParts(self.node, given, main_node, public, CommandBox(self.data_dir), self.data_dir)
-            await Epochs(parts, record, self.key, server).run(genesis, announce)
+            if public is not None:
+                await take_over(record, public, self.data_dir)
+            book = EquivocationBook(self.data_dir, metrics=self.node.metrics)
+            parts = EpochParts(self.node, given, main_node, public, CommandBox(self.data_dir), self.data_dir, book)
+            secret = None if self.key is None else HedgedKey.of(self.key, os.urandom(ENTROPY))
+            await Epochs(parts, record, secret, server).run(genesis, announce)
         raise AssertionError("unreachable: epochs follow one another until cancelled")
 
     def _dissent(self, name: str, what: str, batch: BatchNumber | None) -> None:

@@ -136,7 +136,7 @@ class AttesterRunner:
             try:
                 vote = await self.signer.sign(batch)
             except SourceError as exc:
-                log.warning("batch %d: not signed, asking again in %g s: %s", number, self.poll_s, exc)
+                log.info("batch %d: not signed yet, asking again in %g s: %s", number, self.poll_s, exc)
                 self.duty.record(number, Step.SIGNED, Reason.SOURCE_FAILED, exc.code)
             else:
                 self.duty.record(number, Step.RECORDED)

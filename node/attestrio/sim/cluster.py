@@ -60,6 +60,8 @@ class ClusterSpec:
     poll_s: float = 0.2
     chain_id: int = 270
     bind: str = "127.0.0.1:0"
+    listen_s: float = 0.2
+    """For another node with the same key, before the first vote: here a clone is heard within a few milliseconds."""
 
 
 @dataclass(eq=False, slots=True)
@@ -105,6 +107,7 @@ class Cluster:
         }
         attester = {
             "node": {"data_dir": "data"},
+            "protection": {"listen_s": self.spec.listen_s},
             "keys": {"attester_file": "attester.key"},
             "main_node": {"poll_s": self.spec.poll_s},
             "batches": {"poll_s": self.spec.poll_s},
