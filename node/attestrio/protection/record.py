@@ -7,8 +7,8 @@ signature; another hash for the same (chain, genesis, attester, number) is refus
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,6 +32,7 @@ from attestrio.protection.errors import (
     SigningRefused,
     WrongEpochGenesis,
 )
+from attestrio.protection.rounds import Rounds
 from attestrio.protection.rows import APPLICATION_ID, SCHEMA, EpochRow, RecordedVote, Refusal, VoteHistory
 from attestrio.roles import (
     AttesterPublicKey,
@@ -60,6 +61,25 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One vote that is asked for."""
+
+    secret: AttesterSecretKey
+    batch: Batch
+    epoch: int
+    receipt: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The vote, and whether it went on record just now; or why there is none."""
+
+    vote: SignedBatch | None
+    new: bool = False
+    refused: SigningRefused | None = None
 
 
 class VoteRecord:
@@ -91,11 +111,12 @@ class VoteRecord:
         self._run_blocking = run_blocking
         self._clock = clock
         self._writer = GroupCommit(self._connect, run_blocking)
+        self._rounds = Rounds(self._sign_round)
         self._reader: apsw.Connection | None = None
         self._ended = trio.Event()
         metrics = metrics or Metrics()
         self._took = metrics.histogram(
-            "attestrio_protection_commit_seconds", "From asking for a vote until it is on record and signed."
+            "attestrio_protection_commit_seconds", "To sign the votes asked for together and put them on record."
         )
         self._refused = metrics.counter(
             "attestrio_protection_refused_total",
@@ -121,6 +142,8 @@ class VoteRecord:
     async def close(self) -> None:
         """Finish what was asked for, then end `run`."""
         running = self._reader is not None
+        if running:
+            await self._rounds.close()
         await self._writer.close()
         if running:
             await self._ended.wait()
@@ -141,15 +164,14 @@ class VoteRecord:
         Raises SigningRefused by the name of the rule (and keeps the event in `refusals`). Cancelled: the vote may be on
         record without having left; asking again gives it.
         """
-        began = trio.current_time()
+        if self._reader is None:
+            raise RecordClosed
         batch.message_hash()  # once for all who sign this batch, and not while others wait for the writer
-        answer = await self._write(
-            partial(self._sign, secret=secret, batch=batch, epoch=epoch, receipt=receipt), on_commit=self._count
-        )
-        self._took.observe(trio.current_time() - began)
-        if isinstance(answer, SigningRefused):
-            raise answer
-        return answer[0]
+        answer = await self._rounds.ask(Ask(secret, batch, epoch, receipt))
+        if answer.vote is None:
+            assert answer.refused is not None
+            raise answer.refused
+        return answer.vote
 
     async def open_epoch(self, genesis: GenesisHash, fork_number: int, cause: str, detail: str = "") -> EpochRow:
         """Begin the next epoch: nothing is signed in the one before any more, nor in this one until it is on disk."""
@@ -228,72 +250,59 @@ class VoteRecord:
     def statistics(self) -> GroupCommitStatistics:
         return self._writer.statistics()
 
-    def _sign(
-        self, connection: apsw.Connection, secret: AttesterSecretKey, batch: Batch, epoch: int, receipt: bytes | None
-    ) -> tuple[SignedBatch, bool] | SigningRefused:
-        """Inside the transaction: the vote and whether it is new, or why there is none.
+    async def _sign_round(self, asked: Sequence[Ask]) -> Sequence[Answer]:
+        began = trio.current_time()
 
-        A refusal is returned, not raised: raising would undo the row that tells of it.
-        """
+        def sign(connection: apsw.Connection) -> list[Answer]:
+            open_epoch = rows.newest_epoch(connection)  # nobody opens another inside this transaction
+            return [self._sign(connection, ask, open_epoch) for ask in asked]
+
+        answers = await self._write(sign, self._count)
+        self._took.observe(trio.current_time() - began)
+        return answers
+
+    def _sign(self, connection: apsw.Connection, ask: Ask, open_epoch: tuple[int, bytes] | None) -> Answer:
+        """Inside the transaction. A refusal is an answer: raising would undo the row that tells of it."""
         try:
-            return self._vote(connection, secret, batch, epoch, receipt)
+            return self._vote(connection, ask, open_epoch)
         except SigningRefused as refused:
             recorded = refused.recorded if isinstance(refused, DoubleVote) else None
+            key, batch = ask.secret.public(), ask.batch
             rows.note_refusal(
                 connection,
-                Refusal(
-                    self._clock(),
-                    refused.code,
-                    epoch,
-                    secret.public(),
-                    batch.genesis,
-                    batch.number,
-                    recorded,
-                    batch.hash,
-                ),
+                Refusal(self._clock(), refused.code, ask.epoch, key, batch.genesis, batch.number, recorded, batch.hash),
             )
-            return refused
+            return Answer(None, refused=refused.with_traceback(None))  # the frames would hold the connection
 
-    def _vote(
-        self, connection: apsw.Connection, secret: AttesterSecretKey, batch: Batch, epoch: int, receipt: bytes | None
-    ) -> tuple[SignedBatch, bool]:
-        number, key = batch.number, secret.public()
+    def _vote(self, connection: apsw.Connection, ask: Ask, open_epoch: tuple[int, bytes] | None) -> Answer:
+        batch, number, key = ask.batch, ask.batch.number, ask.secret.public()
         if number > MAX_NUMBER:
             raise NumberNotRecordable(number)
-        _check_epoch(connection, epoch, batch.genesis)
+        _check_epoch(open_epoch, ask.epoch, batch.genesis)
         row = rows.find_vote(connection, self.chain_id, batch.genesis, key, number)
         if row is not None and row.hash is not None:
-            return self._stored(connection, secret, batch, row), False
+            return Answer(_stored_vote(connection, ask, row))
         if row is not None and row.low is not None and number <= row.low:
             raise BelowWatermark(number, BatchNumber(row.low))
         if row is None and not rows.knows_attester(connection, key):
             raise KeyNotInHistory(key)
         history = rows.history_id(connection, self.chain_id, batch.genesis, key) if row is None else row.history
-        vote = secret.sign_batch(batch)
+        vote = ask.secret.sign_batch(batch)
         rows.insert_vote(
-            connection, history, RecordedVote(number, batch.hash, vote.signature), epoch, self._clock(), receipt
+            connection,
+            history,
+            RecordedVote(number, batch.hash, vote.signature),
+            ask.epoch,
+            self._clock(),
+            ask.receipt,
         )
-        return vote, True
+        return Answer(vote, new=True)
 
-    def _stored(
-        self, connection: apsw.Connection, secret: AttesterSecretKey, batch: Batch, row: rows.VoteRow
-    ) -> SignedBatch:
-        """The vote on record for the number, if it is for this batch and no other."""
-        for stored in (row.hash, row.other):
-            if stored is not None and stored != batch.hash.raw:
-                raise DoubleVote(batch.number, BatchHash(stored), batch.hash)
-        signature = rows.read_signature(connection, row.signature)
-        if signature is not None:
-            return SignedBatch(batch, secret.public(), signature)
-        vote = secret.sign_batch(batch)
-        rows.set_signature(connection, row.history, batch.number, vote.signature)
-        return vote
-
-    def _count(self, answer: tuple[SignedBatch, bool] | SigningRefused) -> None:
-        if isinstance(answer, SigningRefused):
-            self._refused.labels(rule=answer.code).inc()
-        elif answer[1]:
-            self._recorded.inc()
+    def _count(self, answers: Sequence[Answer]) -> None:
+        self._recorded.inc(sum(answer.new for answer in answers))
+        for answer in answers:
+            if answer.refused is not None:
+                self._refused.labels(rule=answer.refused.code).inc()
 
     def _find(self, genesis: GenesisHash, attester: AttesterPublicKey, number: BatchNumber) -> rows.VoteRow | None:
         if number > MAX_NUMBER:
@@ -322,6 +331,7 @@ class VoteRecord:
     async def _serve(self, reader: apsw.Connection, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._run_writer, nursery.cancel_scope)
+            nursery.start_soon(self._rounds.run)
             self._reader = reader
             task_status.started()
             await trio.sleep_forever()
@@ -333,10 +343,23 @@ class VoteRecord:
         life.cancel()  # it was closed: nothing is left to be written
 
 
-def _check_epoch(connection: apsw.Connection, epoch: int, genesis: GenesisHash) -> None:
-    """Raise EpochClosed, WrongEpochGenesis unless `epoch` is the open one and of this genesis."""
-    newest = rows.newest_epoch(connection)
-    if newest is None or newest[0] != epoch:
-        raise EpochClosed(epoch, None if newest is None else newest[0])
-    if newest[1] != genesis.raw:
-        raise WrongEpochGenesis(epoch, genesis, GenesisHash(newest[1]))
+def _check_epoch(open_epoch: tuple[int, bytes] | None, epoch: int, genesis: GenesisHash) -> None:
+    """Raise EpochClosed, WrongEpochGenesis unless `epoch` is the open one (id, genesis) and of this genesis."""
+    if open_epoch is None or open_epoch[0] != epoch:
+        raise EpochClosed(epoch, None if open_epoch is None else open_epoch[0])
+    if open_epoch[1] != genesis.raw:
+        raise WrongEpochGenesis(epoch, genesis, GenesisHash(open_epoch[1]))
+
+
+def _stored_vote(connection: apsw.Connection, ask: Ask, row: rows.VoteRow) -> SignedBatch:
+    """The vote on record for the number, if it is for this batch and no other. Raises DoubleVote."""
+    batch = ask.batch
+    for stored in (row.hash, row.other):
+        if stored is not None and stored != batch.hash.raw:
+            raise DoubleVote(batch.number, BatchHash(stored), batch.hash)
+    signature = rows.read_signature(connection, row.signature)
+    if signature is not None:
+        return SignedBatch(batch, ask.secret.public(), signature)
+    vote = ask.secret.sign_batch(batch)
+    rows.set_signature(connection, row.history, batch.number, vote.signature)
+    return vote

@@ -141,14 +141,20 @@ def find_vote(
     connection: apsw.Connection, chain_id: int, genesis: GenesisHash, attester: AttesterPublicKey, number: int
 ) -> VoteRow | None:
     """None where the key has no history under this genesis; `number` at most 2^63-1."""
-    found = _select(
+    # Two point reads: joined they take three times as long.
+    history = _select(
         connection,
-        "SELECT h.id, h.low, v.hash, v.other, v.signature FROM histories h"
-        " LEFT JOIN votes v ON v.history = h.id AND v.number = ?"
-        " WHERE h.chain_id = ? AND h.genesis = ? AND h.attester = ?",
-        (int(number), str(chain_id), genesis.raw, attester.raw),
+        "SELECT id, low FROM histories WHERE chain_id = ? AND genesis = ? AND attester = ?",
+        (str(chain_id), genesis.raw, attester.raw),
     )
-    return VoteRow(*found[0]) if found else None
+    if not history:
+        return None
+    vote = _select(
+        connection,
+        "SELECT hash, other, signature FROM votes WHERE history = ? AND number = ?",
+        (history[0][0], int(number)),
+    )
+    return VoteRow(*history[0], *(vote[0] if vote else (None, None, None)))
 
 
 def history_id(connection: apsw.Connection, chain_id: int, genesis: GenesisHash, attester: AttesterPublicKey) -> int:
