@@ -28,7 +28,7 @@ WAITS = {
     "kit/retry", "kit/http", "kit/notify", "kit/blocking", "kit/group_commit", "kit/sqlite", "kit/datadir",
     "duty/log", "store/sqlite", "store/memory", "store/queue", "store/rows", "store/certificates", "status/watch", "status/runner", "status/local",
     "mainnode/agree", "mainnode/client", "mainnode/server", "quorum/finder", "quorum/watch", "quorum/verify",
-    "batches/local", "batches/keeper", "batches/feeder", "protection/clone", "protection/history", "protection/receipts", "protection/record", "protection/rounds", "protection/rows", "attester/runner",
+    "batches/local", "batches/keeper", "batches/feeder", "protection/clone", "protection/history", "protection/reader", "protection/receipts", "protection/record", "protection/rounds", "protection/rows", "attester/runner",
     "app", "sim", "cli",
 }  # fmt: skip
 

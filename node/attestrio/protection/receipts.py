@@ -30,7 +30,7 @@ from attestrio.errors import SourceError, StorageUnusable
 from attestrio.kit.blocking import RunBlocking, in_thread
 from attestrio.kit.group_commit import CLOSE_TIMEOUT_S
 from attestrio.kit.sqlite import storage_error, storage_errors
-from attestrio.protection.receipt_audit import Fault, ReceiptsAltered, Verdict, verify_receipts
+from attestrio.protection.receipt_audit import Fault, ReceiptsAltered, Verdict, read_receipts, verify_receipts
 from attestrio.protection.receipt_lines import (
     BadReceipt,
     CommitteeBrief,
@@ -59,6 +59,7 @@ __all__ = [
     "UpstreamAnswer",
     "Verdict",
     "line_untrusted",
+    "read_receipts",
     "verify_receipts",
 ]
 
