@@ -26,11 +26,15 @@ WAITERS = {"trio", "trio_util", "httpx", "hypercorn", "coredis", "apsw", "socket
 # Where that is allowed: a whole folder, or `folder/file`.
 WAITS = {
     "kit/retry", "kit/http", "kit/notify", "kit/blocking", "kit/group_commit", "kit/sqlite", "kit/datadir",
-    "duty/log", "store/sqlite", "store/memory", "store/queue", "store/rows", "store/certificates", "status/watch", "status/runner", "status/local",
-    "mainnode/agree", "mainnode/client", "mainnode/server", "quorum/finder", "quorum/watch", "quorum/verify",
-    "batches/local", "batches/keeper", "batches/feeder", "protection/clone", "protection/history", "protection/reader", "protection/receipts", "protection/record", "protection/rounds", "protection/rows", "attester/runner",
-    "app", "sim", "cli",
+    "duty/log", "store/sqlite", "store/memory", "store/queue", "store/rows", "store/certificates", "status/watch",
+    "status/runner", "status/local", "mainnode/agree", "mainnode/client", "mainnode/server", "quorum/finder",
+    "quorum/watch", "quorum/verify", "batches/local", "batches/keeper", "batches/feeder", "protection/clone",
+    "protection/history", "protection/reader", "protection/receipts", "protection/record", "protection/rounds",
+    "protection/rows", "attester/runner", "app", "sim", "cli",
 }  # fmt: skip
+
+# Who may make a vote's signature. Everybody else asks the record of `protection`, which remembers.
+SIGNS = {"protection", "sim", "roles"}
 
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
@@ -91,6 +95,26 @@ def test_only_shells_wait(path):
     assert not waiters or name in WAITS or name.split("/")[0] in WAITS, f"{name} imports {sorted(waiters)}"
 
 
+def gives_message_hash(call: ast.Call) -> bool:
+    return any(text in ast.unparse(given) for given in call.args for text in ("MsgHash(", "message_hash()"))
+
+
+def signing_calls(path: Path) -> list[str]:
+    """Calls that make a vote's signature: `sign_batch`, and `sign` of a message hash."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return [
+        ast.unparse(call)
+        for call in calls
+        if isinstance(call.func, ast.Attribute)
+        and (call.func.attr == "sign_batch" or (call.func.attr == "sign" and gives_message_hash(call)))
+    ]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_record_signs_votes(path):
+    assert path.relative_to(ROOT).with_suffix("").parts[0] in SIGNS or signing_calls(path) == []
+
+
 def test_every_name_of_the_tables_is_in_use():
     """A line that no file needs any more is taken out."""
     names = {name_of(path) for path in MODULES}
@@ -108,3 +132,20 @@ def test_the_check_notices_an_upward_import(tmp_path, monkeypatch):
     assert ours(bad) == {("app", "run_node"), ("quorum", "register")}
     with pytest.raises(AssertionError):
         test_imports_point_down(bad)
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["secret.sign_batch(batch)", "self._key.sign(MsgHash(raw))", "key.sign(batch.message_hash())"],
+)
+def test_the_check_notices_a_signature_that_bypasses_the_record(tmp_path, monkeypatch, call):
+    for folder in ("attester", "protection"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "signs.py").write_text(f"def vote(secret, batch):\n    return {call}\n")
+    (tmp_path / "attester" / "asks.py").write_text("async def vote(signer, batch):\n    await signer.sign(batch)\n")
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+
+    test_only_the_record_signs_votes(tmp_path / "protection" / "signs.py")
+    test_only_the_record_signs_votes(tmp_path / "attester" / "asks.py")
+    with pytest.raises(AssertionError):
+        test_only_the_record_signs_votes(tmp_path / "attester" / "signs.py")

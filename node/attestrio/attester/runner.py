@@ -13,7 +13,7 @@ from attestrio.duty import DutyLog, EndState, Reason, Step
 from attestrio.errors import SafetyError, SourceError
 from attestrio.protection.errors import SigningRefused
 from attestrio.quorum.watch import VotesWatch
-from attestrio.roles import AttesterPublicKey, AttesterSecretKey, Batch, BatchNumber, Committee, SignedBatch
+from attestrio.roles import AttesterPublicKey, Batch, BatchNumber, Committee, SignedBatch
 from attestrio.status.watch import AttestationStatusWatch, while_current
 from attestrio.store.api import BatchStore
 
@@ -28,18 +28,6 @@ class OtherBatchStored(SafetyError):
     def __init__(self, got: Batch, want: BatchNumber) -> None:
         super().__init__(f"asked the store for batch {want}, got batch {got.number} of {got.genesis.to_text()}")
         self.got, self.want = got, want
-
-
-@dataclass(frozen=True, slots=True)
-class KeySigner:
-    """A VoteSigner that signs whatever it is given and remembers nothing."""
-
-    secret: AttesterSecretKey
-
-    async def sign(self, batch: Batch) -> SignedBatch:
-        """The vote; takes some 50 µs, inline."""
-        await trio.lowlevel.checkpoint()
-        return self.secret.sign_batch(batch)
 
 
 @dataclass(frozen=True, slots=True)
