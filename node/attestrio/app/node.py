@@ -36,6 +36,9 @@ from attestrio.roles import AttesterSecretKey, BatchNumber
 from attestrio.status import AttestationStatusClient
 from attestrio.store.api import BatchStore
 
+PRUNE_EVERY_S = 3600.0
+PRUNE_STEP_S = 1.0
+
 
 async def run_node(
     config: NodeConfig,
@@ -110,6 +113,7 @@ class NodeLife:
                 self.data_dir / HISTORY, genesis.chain_id, given.run_blocking, metrics=self.node.metrics
             )
             await base.start(record.run)
+            base.start_soon(prune_for_ever, record, config.protection.keep_votes)
             server = None
             if config.serve is not None and config.serve.bind:
                 server = MainNodeServer(None, None, config.serve.bind, metrics=self.node.metrics)
@@ -129,6 +133,14 @@ class NodeLife:
         number = batch or (epoch.status.status.next_batch if epoch else None)
         if number is not None:
             self.node.duty.record(number, Step.TOLD, Reason.DISSENT, f"{name} about the {what}")
+
+
+async def prune_for_ever(record: VoteRecord, keep: int) -> NoReturn:
+    """Bound the history, in steps that hold nobody up for long."""
+    while True:
+        while await record.prune(keep):
+            await trio.sleep(PRUNE_STEP_S)
+        await trio.sleep(PRUNE_EVERY_S)
 
 
 def once(call: Callable[[], None]) -> Callable[[], None]:

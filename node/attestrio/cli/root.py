@@ -32,6 +32,9 @@ for name, place in {
     "genesis": "genesis:app",
     "cert": "cert:app",
     "config": "config:app",
+    "protection": "protection:app",
+    "receipt": "receipt:app",
+    "equivocation": "equivocation:app",
 }.items():
     app.command(f"attestrio.cli.{place}", name=name)
 
