@@ -12,8 +12,9 @@ import trio
 from attestrio.app import run_node
 from attestrio.config import load_config
 from attestrio.duty import Reason, Step
-from attestrio.errors import SafetyError, leaves
+from attestrio.errors import NodeError, leaves
 from attestrio.mainnode.types import BATCH_TO_ATTEST, STATUS, hash_json
+from attestrio.protection.epochs import RollbackNeedsRestart
 from attestrio.roles import (
     AttesterSecretKey,
     Batch,
@@ -29,7 +30,6 @@ from attestrio.roles import (
 from attestrio.sim import faults
 from attestrio.sim.cluster import VALIDATOR
 from attestrio.sim.main_node import SimMainNode
-from attestrio.status import GenesisChanged, MovedBackwards
 from attestrio.store.memory import MemoryBatchStore
 
 KEYS = [AttesterSecretKey.from_bytes(bytes([index]) * 32) for index in (1, 2, 3)]
@@ -38,19 +38,20 @@ TIMEOUT_S = 20
 NEXT = 1  # the batch that the main node names, as long as it is honest
 
 
-def genesis_of(fork):
+def genesis_of(fork=0, chain_id=270, weight=1):
     return Genesis(
-        chain_id=270,
+        chain_id=chain_id,
         fork_number=fork,
         first_block=0,
         protocol_version=1,
         validators=(WeightedValidator(VALIDATOR, 1),),
         leader_selection=RoundRobin(),
-        attesters=Committee([WeightedAttester(key.public(), 1) for key in KEYS]),
+        attesters=Committee([WeightedAttester(key.public(), weight) for key in KEYS]),
     )
 
 
-GENESIS, OTHER = genesis_of(0), genesis_of(1)
+GENESIS, FORK = genesis_of(), genesis_of(fork=1)
+OTHER_CHAIN, OTHER_COMMITTEE = genesis_of(fork=1, chain_id=271), genesis_of(weight=2)
 
 
 def batch(number, of=GENESIS):
@@ -93,7 +94,7 @@ class World:
         self.ended = None
         self.gone = trio.Event()
 
-    async def start(self, *, fault=faults.HEALTHY, **main_node):
+    async def start(self, *, fault=faults.HEALTHY, on_rollback="restart", **main_node):
         await self.nursery.start(self.store.run)
         for number in range(NEXT + 1):
             await self.store.put_batch_to_sign(batch(number))
@@ -109,6 +110,7 @@ class World:
             "main_node.url": url,
             "main_node.poll_s": "0.01",
             "batches.poll_s": "0.01",
+            "protection.on_rollback": on_rollback,
             **{f"main_node.{name}": str(value) for name, value in main_node.items()},
         }
         self.node = await self.nursery.start(self._live, load_config(overrides=overrides))
@@ -118,7 +120,7 @@ class World:
     async def _live(self, config, *, task_status):
         try:
             await run_node(config, init_protection=True, task_status=task_status)
-        except* SafetyError as group:
+        except* NodeError as group:
             (self.ended,) = leaves(group)
         self.gone.set()
 
@@ -232,7 +234,7 @@ async def test_a_node_that_never_heard_the_truth_never_signs(world, fault, code)
     ("fault", "code"),
     [
         (batch_answer(NEXT + 1), "other_batch_answered"),
-        (batch_answer(NEXT, OTHER), "other_genesis_answered"),
+        (batch_answer(NEXT, FORK), "other_genesis_answered"),
         (faults.Only(BATCH_TO_ATTEST, faults.WRONG_TYPES), "malformed_answer"),
         (faults.Only(BATCH_TO_ATTEST, faults.Huge()), "answer_too_large"),
         (faults.Only(BATCH_TO_ATTEST, faults.Deep()), "malformed_answer"),
@@ -287,26 +289,44 @@ async def test_the_greatest_number_there_is_harms_nobody(world):
     assert world.ended is None
 
 
-async def test_another_genesis_ends_the_epoch_and_nothing_is_signed_under_it(world):
+@pytest.mark.parametrize("other", [OTHER_CHAIN, OTHER_COMMITTEE], ids=["other chain", "same fork"])
+async def test_a_genesis_that_must_not_follow_changes_nothing(world, caplog, other):
     await world.start()
     await world.wait_sent(NEXT)
 
-    world.main_node.fault = faults.OtherGenesis(OTHER)
-    await world.gone.wait()
+    await world.meet(faults.OtherGenesis(other))
 
-    assert isinstance(world.ended, GenesisChanged)
-    assert (world.ended.old, world.ended.new, world.ended.exit_code) == (GENESIS.hash(), OTHER.hash(), 70)
-    assert world.noted(NEXT, Step.TOLD, Reason.GENESIS_CHANGED) == [str(world.ended)]
     assert world.told() == NEXT
     assert world.signed() == ({NEXT}, {NEXT})
+    assert world.noted(NEXT, Step.TOLD, Reason.MAIN_NODE_DOWN) == ["genesis_not_followed"]
+    assert caplog.text.count("the status belongs to a genesis that is not followed: ") == 1
+    assert other.hash().to_text() in caplog.text
+    assert world.ended is None
 
 
-async def test_a_node_that_is_told_another_genesis_from_the_start_signs_nothing(world):
-    await world.start(fault=faults.OtherGenesis(OTHER))
+@pytest.mark.parametrize("other", [OTHER_CHAIN, OTHER_COMMITTEE], ids=["other chain", "same fork"])
+async def test_a_node_that_is_told_another_genesis_from_the_start_signs_nothing(world, other):
+    watched = Watched(faults.OtherGenesis(other))
+
+    await world.start(fault=watched)
+    await watched.met.wait()
+
+    assert world.told() is None
+    assert world.signed() == (set(), set())
+    assert world.ended is None
+
+
+async def test_a_fork_ends_the_epoch_and_what_was_signed_stays_what_it_was(world):
+    await world.start(on_rollback="exit")
+    await world.wait_sent(NEXT)
+
+    world.main_node.fault = faults.OtherGenesis(FORK)
     await world.gone.wait()
 
-    assert isinstance(world.ended, GenesisChanged)
-    assert world.signed() == (set(), set())
+    assert isinstance(world.ended, RollbackNeedsRestart)
+    assert world.ended.cause == "genesis_changed"
+    assert world.told() == NEXT
+    assert world.signed()[1] == {NEXT}
 
 
 async def test_a_number_that_goes_back_is_held_for_a_while(world, caplog):
@@ -324,26 +344,14 @@ async def test_a_number_that_goes_back_is_held_for_a_while(world, caplog):
 
 
 async def test_a_number_that_stays_back_ends_the_epoch(world):
-    await world.start(stale_grace_s=0.1)
+    await world.start(stale_grace_s=0.1, on_rollback="exit")
     await world.wait_sent(NEXT)
 
     world.main_node.fault = faults.Says(0)
     await world.gone.wait()
 
-    assert isinstance(world.ended, MovedBackwards)
-    assert (world.ended.old, world.ended.new, world.ended.exit_code) == (NEXT, 0, 70)
+    assert isinstance(world.ended, RollbackNeedsRestart)
+    assert world.ended.cause == "moved_backwards"
+    assert "1 -> 0" in str(world.ended)
     assert world.told() == NEXT
-    assert world.signed() == ({NEXT}, {NEXT})
-
-
-async def test_what_was_signed_is_still_there_after_the_halt(world, tmp_path):
-    await world.start()
-    await world.wait_sent(NEXT)
-    world.main_node.fault = faults.OtherGenesis(OTHER)
-    await world.gone.wait()
-
-    again = World(tmp_path, world.nursery)
-    await again.start(fault=faults.MethodMissing())
-
-    assert await again.held() == [batch(NEXT)]
-    assert again.signed() == (set(), set())
+    assert world.signed()[1] == {NEXT}

@@ -202,23 +202,43 @@ def free_port():
 # a safety halt
 
 
-async def test_a_changed_genesis_halts_the_node_with_exit_70(node, tmp_path, genesis, nursery):
-    other = Genesis.from_json({**genesis.to_json(), "forkNumber": "1"})
+async def test_another_hash_for_a_batch_halts_the_node_with_exit_70(main_node, tmp_path):
+    batches = tmp_path / "batches.jsonl"
+    batches.write_text(batch_line(0))
+    words = main_node("127.0.0.1:0", "--set", f"keys.attester_file={tmp_path}/attester-1/attester.key")
+    async with started(*words) as running:
+        await running.wait_said("batch 0 certified by 1 votes")
+        await running.stop(signal.SIGTERM)
+
+    batches.write_text(batch_line(0).replace("01", "99"))
+    async with started(*words) as running:
+        code = await running.ended()
+
+    last = running.err.splitlines()[-1]
+    assert code == 70
+    assert last.startswith("attestrio: ")
+    assert last.endswith(" [batch_conflict]")
+    assert "Traceback" not in running.err
+    assert is_sound(tmp_path / "main" / "store.db")
+
+
+async def test_a_rollback_ends_the_process_where_a_supervisor_shall_start_it_again(node, tmp_path, genesis, nursery):
+    fork = Genesis.from_json({**genesis.to_json(), "forkNumber": "1"})
     store = MemoryBatchStore(genesis.hash())
     await nursery.start(store.run)
     await store.put_batch_to_sign(Batch(BatchNumber(0), BatchHash(b"\x01" * 32), genesis.hash()))
     simulated = SimMainNode(store, genesis)
     url = await nursery.start(simulated.run)
 
-    async with started(*node(url)) as running:
+    async with started(*node(url, "--set", "protection.on_rollback=exit", "--init-protection")) as running:
         await running.wait_said("batch 0 certified by 1 votes")
-        simulated.fault = faults.OtherGenesis(other)
+        simulated.fault = faults.OtherGenesis(fork)
         code = await running.ended()
 
     last = running.err.splitlines()[-1]
-    assert code == 70
-    assert last.startswith("attestrio: the attestation status genesis changed: ")
-    assert last.endswith(" [genesis_changed]")
+    assert code == 3
+    assert last.startswith("attestrio: the epoch ended (genesis_changed) and on_rollback is exit: ")
+    assert last.endswith(" [rollback_exit]")
     assert "Traceback" not in running.err
     assert is_sound(tmp_path / "node" / "store.db")
     assert len(read_only_certificates(tmp_path / "node" / "store.db")) == 1
@@ -347,7 +367,7 @@ async def test_the_key_may_come_from_the_environment_and_is_printed_nowhere(main
     secret = (tmp_path / "attester-1" / "attester.key").read_text().strip()
     env = environment(ATTESTRIO_KEYS_ATTESTER=secret, ATTESTRIO_LOG_LEVEL="debug", ATTESTRIO_NODE_PORT="tcp://10.0.0.1")
 
-    async with started(*main_node(), env=env) as running:
+    async with started(*main_node(), "--init-protection", env=env) as running:
         await running.wait_said("batch 0 certified by 1 votes")
         await running.stop(signal.SIGTERM)
 

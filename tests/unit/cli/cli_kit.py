@@ -4,6 +4,8 @@ import json
 
 import trio
 from attestrio.kit.blocking import inline
+from attestrio.protection.epochs import EpochCause
+from attestrio.protection.record import VoteRecord
 from attestrio.roles import (
     AttesterSecretKey,
     Batch,
@@ -23,9 +25,9 @@ SECRETS = [AttesterSecretKey.from_bytes(bytes([index]) * 32) for index in (1, 2,
 STRANGER = AttesterSecretKey.from_bytes(b"\x63" * 32)
 
 
-def genesis_of(fork=0, secrets=SECRETS):
+def genesis_of(fork=0, secrets=SECRETS, chain_id=270):
     return Genesis(
-        chain_id=270,
+        chain_id=chain_id,
         fork_number=fork,
         first_block=0,
         protocol_version=1,
@@ -63,6 +65,20 @@ def write_database(path, certificates, genesis=GENESIS):
                 await store.put_batch_to_sign(one.batch)
                 await store.persist_qc(one)
             await store.close()
+
+    trio.run(write)
+    return path
+
+
+def write_history(path, genesis):
+    """A node's record of one epoch under this genesis, without votes."""
+
+    async def write():
+        record = VoteRecord(path, genesis.chain_id, run_blocking=inline)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(record.run)
+            await record.open_epoch(genesis.hash(), genesis.fork_number, EpochCause.START, "")
+            nursery.cancel_scope.cancel()
 
     trio.run(write)
     return path

@@ -128,3 +128,34 @@ def test_a_secret_typed_in_place_of_a_file_is_not_repeated(attestrio, command):
     assert ended.code == 2
     assert "attester:secret:secp256k1:<secret>" in ended.err
     assert "0101" not in ended.out + ended.err
+
+
+def test_a_generated_attester_key_is_marked_as_never_used_beside_it(attestrio, tmp_path):
+    ended = attestrio("keys", "generate", tmp_path / "my.key", "--json")
+
+    assert (tmp_path / "my.key.unused").read_text().strip() == ended.document["public"]
+
+
+def test_a_node_key_has_no_history_and_no_marker(attestrio, tmp_path):
+    attestrio("keys", "generate", tmp_path / "node.key", "--kind", "node")
+
+    assert [file.name for file in tmp_path.iterdir()] == ["node.key"]
+
+
+def test_a_key_that_is_there_already_is_not_marked_as_new(attestrio, tmp_path):
+    (tmp_path / "my.key").write_text(SECRET)
+
+    ended = attestrio("keys", "generate", tmp_path / "my.key")
+
+    assert ended.code == 2
+    assert not (tmp_path / "my.key.unused").exists()
+
+
+def test_a_marker_that_cannot_be_written_is_told_with_what_to_do(attestrio, tmp_path):
+    (tmp_path / "my.key.unused").mkdir()
+
+    ended = attestrio("keys", "generate", tmp_path / "my.key")
+
+    assert ended.code == 2
+    assert (tmp_path / "my.key").exists()
+    assert "--init-protection" in ended.err

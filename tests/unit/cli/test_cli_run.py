@@ -4,7 +4,8 @@ import sqlite3
 
 import pytest
 from attestrio.kit.datadir import DataDir
-from cli_kit import SECRETS, certificate, genesis_of, write_database, write_genesis
+from attestrio.protection.history import HISTORY
+from cli_kit import SECRETS, certificate, genesis_of, write_database, write_genesis, write_history
 
 NOWHERE = "http://127.0.0.1:9"  # discard: nobody listens, and nobody is asked in these tests
 
@@ -144,15 +145,15 @@ def test_a_wrong_genesis_file_is_named(node, tmp_path, raw, problem):
     one_sentence(ended, 2, "bad_config", f"genesis.file {file}: {problem}")
 
 
-def test_a_data_directory_of_another_genesis_is_refused(node, tmp_path):
+def test_a_data_directory_of_another_chain_is_refused(node, tmp_path):
     (tmp_path / "data").mkdir()
-    other = genesis_of(fork=1)
-    file = write_database(tmp_path / "data" / "store.db", [certificate(0, of=other)], other)
+    other = genesis_of(chain_id=271)
+    file = write_history(tmp_path / "data" / HISTORY, other)
     before = file.read_bytes()
 
     ended = node()
 
-    one_sentence(ended, 2, "store_of_other_genesis", other.hash().to_text(), genesis_of().hash().to_text())
+    one_sentence(ended, 2, "genesis_of_other_chain", tmp_path / "data", other.hash().to_text(), "chain 271")
     assert file.read_bytes() == before
 
 
