@@ -97,6 +97,7 @@ def open_record(path: Path, vfs: str | None = None) -> Iterator[RecordReader]:
         connection = open_read_only(path, application_id=APPLICATION_ID, version=len(SCHEMA), vfs=vfs)
         try:
             connection.execute("BEGIN")
+            connection.execute("SELECT 1 FROM histories LIMIT 1").fetchall()  # the moment is that of the first read
             yield RecordReader(connection)
         finally:
             connection.close(True)
