@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from attestrio.roles import AttesterPublicKey, BatchNumber, Recoverer, SignedBatch
+from attestrio.roles import AttesterPublicKey, Recoverer, SignedBatch
 
 REMEMBERED: Final = 4  # votes for different numbers kept of each member; with what is counted about 300 B each
 CHECKS: Final = 3  # bad signatures looked at for each vote kept: a stranger's junk buys no more of our time
@@ -62,45 +62,46 @@ class Witness:
         self._own = own_key
         self._on_heard = on_heard
         self._on_conflict = on_conflict
-        self._kept: dict[AttesterPublicKey, deque[_Kept]] = {}
+        self._kept: dict[bytes, deque[_Kept]] = {}  # by the bytes of the key, which remember their hash
         self._recoverer = Recoverer()
 
     def verified(self, vote: SignedBatch) -> None:
         """A member's vote with a good signature, which counts next or would have a moment ago. O(1)."""
-        self._look(vote)
-        self._remember(vote)
+        self._look(vote, self._known(vote))
 
     def skipped(self, vote: SignedBatch) -> None:
         """A vote that does not count: old, below the floor, or from no member. Its signature is not checked yet."""
         known = self._known(vote)
-        if vote.key == self._own:
-            if known is not None and known.vote == vote:
-                return  # an echo
-            if self._is_good(vote):
-                self._look(vote)
-                self._remember(vote)
+        if self._own is not None and vote.key == self._own:
+            is_echo = known is not None and known.vote == vote
+            if not is_echo and self._is_good(vote):
+                self._look(vote, known)
         elif known is not None and known.vote.batch != vote.batch and not known.proved and known.checks:
             if self._is_good(vote):
-                self._look(vote)
+                self._look(vote, known)
             else:
                 known.checks -= 1
 
-    def _look(self, vote: SignedBatch) -> None:
-        """Tell of a vote with a good signature."""
-        if vote.key == self._own:
+    def _look(self, vote: SignedBatch, known: _Kept | None) -> None:
+        """Tell of a vote with a good signature, and remember it."""
+        if self._own is not None and vote.key == self._own:
             self._on_heard(vote)
-        known = self._known(vote)
-        if known is not None and known.vote.batch != vote.batch and not known.proved:
+        if known is None:
+            kept = self._kept.get(vote.key.raw)
+            if kept is None:
+                kept = self._kept[vote.key.raw] = deque(maxlen=REMEMBERED)
+            kept.append(_Kept(vote))
+        elif known.vote.batch != vote.batch and not known.proved:
             known.proved = True
             self._on_conflict(known.vote, vote)
 
-    def _remember(self, vote: SignedBatch) -> None:
-        if self._known(vote) is None:
-            self._kept.setdefault(vote.key, deque(maxlen=REMEMBERED)).append(_Kept(vote))
-
     def _known(self, vote: SignedBatch) -> _Kept | None:
-        number: BatchNumber = vote.batch.number
-        return next((kept for kept in self._kept.get(vote.key, ()) if kept.vote.batch.number == number), None)
+        """What is remembered of the member for this number."""
+        number = vote.batch.number
+        for kept in self._kept.get(vote.key.raw, ()):
+            if kept.vote.batch.number == number:
+                return kept
+        return None
 
     def _is_good(self, vote: SignedBatch) -> bool:
         return self._recoverer.recovers_to(vote.signature, vote.batch.message_hash(), vote.key)
