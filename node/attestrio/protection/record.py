@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import apsw
 import trio
@@ -63,8 +62,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One vote that is asked for."""
 
     secret: AttesterSecretKey
@@ -73,8 +71,7 @@ class Ask:
     receipt: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The vote, and whether it went on record just now; or why there is none."""
 
     vote: SignedBatch | None

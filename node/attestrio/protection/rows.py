@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -117,9 +117,11 @@ class VoteHistory:
     votes: tuple[RecordedVote, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class VoteRow:
-    """What is known before a vote: the history's id and watermark, and what is on record for the number."""
+class VoteRow(NamedTuple):
+    """What is known before a vote: the history's id and watermark, and what is on record for the number.
+
+    A tuple and no dataclass, as the other two that each vote passes through: half of its own cost is such values.
+    """
 
     history: int
     low: int | None
