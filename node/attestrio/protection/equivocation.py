@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from attestrio.errors import PeerError
-from attestrio.kit.files import read_bounded, sync_folder, write_new
+from attestrio.kit.disk import Disk, RealDisk, write_whole
+from attestrio.kit.files import read_bounded
 from attestrio.kit.metrics import Metrics
 from attestrio.roles import AttesterPublicKey, Batch, BatchHash, BatchNumber, GenesisHash, Signature, SignedBatch
 
@@ -117,9 +117,16 @@ class EquivocationBook:
     """
 
     def __init__(
-        self, data_dir: Path, *, metrics: Metrics | None = None, per_attester: int = 16, total: int = 1_024
+        self,
+        data_dir: Path,
+        *,
+        metrics: Metrics | None = None,
+        disk: Disk | None = None,
+        per_attester: int = 16,
+        total: int = 1_024,
     ) -> None:
         self.folder = data_dir / FOLDER
+        self._disk = disk or RealDisk()
         self._per_attester, self._total = per_attester, total
         self._counted = (metrics or Metrics()).counter(
             "attestrio_equivocations_total", "Numbers for which an attester was seen to vote for two hashes."
@@ -149,12 +156,9 @@ class EquivocationBook:
         if len(self._names) >= self._total or self._of(proof) >= self._per_attester:
             log.warning("batch %d: %s voted for two hashes; there are enough proofs of that", number, key)
             return None
-        part = path.with_suffix(".part")
-        part.unlink(missing_ok=True)  # of a process that was killed
-        write_new(part, json.dumps(proof.to_json(), indent=2) + "\n")
-        os.replace(part, path)  # whole or not there
-        sync_folder(self.folder)
-        sync_folder(self.folder.parent)  # the folder itself may be new
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(self._disk, path, json.dumps(proof.to_json(), indent=2).encode() + b"\n")
+        self._disk.sync_folder(self.folder.parent)  # the folder itself may be new
         self._names.add(proof.name)
         log.error("batch %d: %s voted for two hashes, proof in %s", number, key, path)
         return path

@@ -286,7 +286,7 @@ def test_disk_that_cannot_be_written_stops_nobody_and_the_proof_is_tried_again(t
 
 def test_half_a_file_of_a_killed_process_is_replaced(tmp_path):
     (tmp_path / FOLDER).mkdir()
-    half = (tmp_path / FOLDER / proof().name).with_suffix(".part")
+    half = tmp_path / FOLDER / f".{proof().name}.draft"
     half.write_text("{")
 
     EquivocationBook(tmp_path).add(proof())
