@@ -92,7 +92,7 @@ async def test_first_status_that_is_null_for_long_keeps_nobody_from_running(nurs
     await world.wait_certified(0)
 
     assert trio.current_time() == 31.0
-    assert world.steps("attester-1", 0) == ["told", "persisted", "hashed", "signed", "sent", "seen", "certified"]
+    assert world.steps("attester-1", 0) == ["told", "persisted", "hashed", "recorded", "signed", "sent", "seen", "certified"]
 
 
 async def test_node_that_was_told_nothing_for_a_while_jumps_and_takes_the_certificates_in_between(
@@ -114,7 +114,7 @@ async def test_node_that_was_told_nothing_for_a_while_jumps_and_takes_the_certif
     assert await world.certified("attester-1") == list(range(10))
     assert world.steps("attester-1", 5) == ["seen", "certified"]
     assert world.troubles("attester-1", 5) == ["certified:batch_not_persisted"]
-    assert world.steps("attester-1", 9) == ["told", "persisted", "hashed", "signed", "sent", "seen", "certified"]
+    assert world.steps("attester-1", 9) == ["told", "persisted", "hashed", "recorded", "signed", "sent", "seen", "certified"]
 
 
 async def test_status_that_jumps_leaves_the_batches_in_between_to_the_main_node(nursery, tmp_path, autojump_clock):
@@ -215,7 +215,7 @@ async def test_batch_that_is_sealed_late_is_voted_for_when_it_comes(nursery, tmp
     await world.wait_certified(3)
 
     assert trio.current_time() == 33.5  # sealed at 32.75, seen by the main node at 33
-    assert world.steps("attester-1", 3) == ["told", "persisted", "hashed", "signed", "sent", "seen", "certified"]
+    assert world.steps("attester-1", 3) == ["told", "persisted", "hashed", "recorded", "signed", "sent", "seen", "certified"]
     assert world.troubles("attester-1", 3) == ["persisted:batch_not_persisted"]
     assert world.up["attester-1"].duty.counts()[EndState.MISSED] == 0
 
@@ -238,7 +238,7 @@ async def test_hash_that_comes_after_the_batch_is_waited_for(nursery, tmp_path, 
 
     assert waiting == (["told", "persisted"], ["hashed:hash_not_available"])
     assert trio.current_time() in (21.0, 22.0)  # keeper and attester ask at the same instants, in any order
-    assert world.steps("attester-1", 0) == ["told", "persisted", "hashed", "signed", "sent", "seen", "certified"]
+    assert world.steps("attester-1", 0) == ["told", "persisted", "hashed", "recorded", "signed", "sent", "seen", "certified"]
 
 
 async def in_bad_weather(folder, seed, last=9):

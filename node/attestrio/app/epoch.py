@@ -27,7 +27,7 @@ from attestrio.batches.api import BatchSource
 from attestrio.batches.feeder import BatchFeeder, LocalFeeder
 from attestrio.batches.keeper import BatchKeeper
 from attestrio.batches.local import LocalBatches
-from attestrio.batches.main_node import MainNodeBatches
+from attestrio.batches.main_node import GivenBatches, MainNodeBatches
 from attestrio.config import NodeConfig
 from attestrio.errors import SafetyError, leaves
 from attestrio.kit.metrics import Metrics
@@ -36,7 +36,7 @@ from attestrio.protection.commands import CommandBox, Verb
 from attestrio.protection.epochs import EpochEnded, KnowsGenesis, SuccessorCheck, cause_of
 from attestrio.protection.equivocation import EquivocationBook
 from attestrio.quorum.finder import QCFinder
-from attestrio.roles import AttesterPublicKey, BatchNumber, BatchQC, GenesisHash
+from attestrio.roles import AttesterPublicKey, BatchQC, GenesisHash
 from attestrio.status import AttestationStatusClient, AttestationStatusRunner, LocalAttestationStatusClient
 
 log = logging.getLogger("attestrio.app")
@@ -103,9 +103,8 @@ class EpochParts:
         yield self._batches(epoch)
         yield self._obey
         if committee is not None and epoch.votes is not None:
-            first_batch = BatchNumber(config.batches.first) if config.batches.first is not None else None
             yield QCFinder(
-                epoch.status, epoch.votes, epoch.store, committee, genesis, node.duty, first_batch,
+                epoch.status, epoch.votes, epoch.store, committee, genesis, node.duty, epoch.first_batch,
                 certificate_counter(node.metrics),
             ).run  # fmt: skip
             if self.given.link is not None:
@@ -129,7 +128,9 @@ class EpochParts:
         """How batches to sign get into the store."""
         is_main = self.config.serve is not None
         poll_s, duty, genesis = self.config.batches.poll_s, self.node.duty, epoch.genesis.hash()
-        source: BatchSource | LocalBatches | None = self.given.batch_source or self.local_batches(genesis)
+        source: BatchSource | LocalBatches | None = self.local_batches(genesis)
+        if self.given.batch_source is not None:
+            source = GivenBatches(self.given.batch_source, genesis)
         if isinstance(source, LocalBatches) and is_main:
             return LocalFeeder(source, epoch.store, poll_s, duty).run
         if source is None:

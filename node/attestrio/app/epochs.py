@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,16 +11,18 @@ from typing import NoReturn
 
 import trio
 
-from attestrio.app.epoch import EpochParts, genesis_source
+from attestrio.app.epoch import EpochParts
 from attestrio.app.files import genesis_of_file
 from attestrio.app.parts import Epoch
-from attestrio.app.upstream import first_genesis
-from attestrio.errors import SafetyError, SetupError, SourceError
+from attestrio.app.succession import Succession
+from attestrio.batches.api import KnowsFirstBatch
+from attestrio.errors import SafetyError, SourceError
 from attestrio.mainnode.server import MainNodeServer
 from attestrio.protection.clone import CloneGuard
 from attestrio.protection.commands import Verb
-from attestrio.protection.epochs import EpochCause, RollbackNeedsRestart, cause_of, require_successor
+from attestrio.protection.epochs import EpochCause, RollbackNeedsRestart, cause_of
 from attestrio.protection.halt import refuse_if_halted, write_halt
+from attestrio.protection.pending import PendingRollback, clear_pending, write_pending
 from attestrio.protection.record import EpochRow, VoteRecord
 from attestrio.protection.signer import ProtectedSigner
 from attestrio.quorum.verify import Verifier
@@ -27,7 +30,6 @@ from attestrio.quorum.watch import VotesWatch
 from attestrio.quorum.witness import Witness
 from attestrio.roles import AttesterSecretKey, BatchNumber, Genesis, GenesisHash
 from attestrio.status import AttestationStatusWatch
-from attestrio.status.watch import GenesisChanged
 from attestrio.store.api import BatchStore
 from attestrio.store.sqlite import SqliteBatchStore
 
@@ -35,22 +37,9 @@ log = logging.getLogger("attestrio.app")
 
 QUIET_S = 60.0
 PAUSES_S = (0.0, 0.0, 1.0, 5.0, 15.0, 60.0)
-"""Before the epoch after the n-th that lasted less than QUIET_S: a main node that contradicts itself must not keep the
-node busy with beginnings, and a real rollback, or two, must not wait."""
-
-
-class GenesisOfOtherChain(SetupError):
-    """The data directory has signed for a genesis that the one now in force cannot follow."""
-
-    code = "genesis_of_other_chain"
-
-    def __init__(self, data_dir: str, genesis: Genesis, last: EpochRow) -> None:
-        super().__init__(
-            f"data directory {data_dir} has signed for {last.genesis.to_text()} (chain {last.chain_id}, fork"
-            f" {last.fork_number}), which {genesis.hash().to_text()} (chain {genesis.chain_id}, fork"
-            f" {genesis.fork_number}) cannot follow: choose another data directory or the right genesis"
-        )
-        self.genesis, self.last = genesis, last
+"""After the n-th epoch in a row that lasted less than QUIET_S, and after every later one the last: a main node that
+contradicts itself must not keep the node busy with beginnings, and a real rollback, or two, must not wait."""
+CONSENT_POLL_S = 1.0
 
 
 @dataclass(slots=True)
@@ -63,58 +52,56 @@ class Epochs:
     server: MainNodeServer | None
     _short: int = field(default=0, init=False)
     _listened: bool = field(default=False, init=False)
+    _configured: GenesisHash | None = field(default=None, init=False)
 
     async def run(self, genesis: Genesis, announce: Callable[[], None]) -> NoReturn:
         """Run epochs for ever, the first one under `genesis`. `announce` is called when an epoch runs.
 
         Raises GenesisOfOtherChain, SafetyError that nothing may follow, RollbackNeedsRestart with on_rollback = exit.
         """
-        cause, detail = EpochCause.START, ""
-        genesis = await self._newest(genesis)
-        number = self._resumed(genesis)
-        if number is None and self.record.current_epoch() is not None:
-            cause, detail = EpochCause.GENESIS_CHANGED, "found at start"
+        succession = Succession(self.parts, self.record)
+        clear_pending(self.parts.data_dir)
+        genesis = await succession.newest(genesis, announce)
+        row = succession.resumed(genesis) or await self._open_at_start(genesis, announce)
         while True:
-            if number is None:
-                number = (await self.record.open_epoch(genesis.hash(), genesis.fork_number, cause, detail)).id
             began = trio.current_time()
-            ended = await self._run_one(number, genesis, cause, announce)
-            cause, detail = cause_of(ended) or EpochCause.COMMAND, str(ended)
-            log.warning("epoch %d ended (%s): %s", number, cause, detail)
-            self.parts.node.duty.begin_epoch()
+            ended = await self._run_one(row, genesis, announce)
+            lasted_s = trio.current_time() - began
+            cause = cause_of(ended)
+            assert cause is not None  # of all others `_run_one` raises
+            log.warning("epoch %d ended (%s): %s", row.id, cause, ended)
             self._count(cause)
-            genesis = await self._next_genesis(genesis, ended)
-            await self._consent(cause, detail)
-            await self._pause(trio.current_time() - began)
-            number = None
+            self._listened = self._listened or lasted_s >= self.parts.config.protection.listen_s
+            genesis = await succession.after(genesis, ended)
+            row = await self._open_next(row, genesis, cause, str(ended), lasted_s)
 
-    async def _newest(self, genesis: Genesis) -> Genesis:
-        """The genesis to start with: a configured one may have been left behind by a fork this node followed."""
-        last = self.record.current_epoch()
-        shows = genesis_source(self.parts.given.status_client, self.parts.main_node)
-        if last is None or shows is None or last.chain_id != genesis.chain_id:
-            return genesis
-        if genesis.fork_number >= last.fork_number:
-            return genesis
-        log.info(
-            "the configured genesis has fork %d, epoch %d had fork %d", genesis.fork_number, last.id, last.fork_number
-        )
-        return await first_genesis(shows, self.parts.config.poll_s)
+    async def _open_at_start(self, genesis: Genesis, announce: Callable[[], None]) -> EpochRow:
+        """The first epoch of the directory, or one for a fork that came while no node ran."""
+        before = self.record.current_epoch()
+        if before is None:
+            return await self.record.open_epoch(genesis.hash(), genesis.fork_number, EpochCause.START)
+        cause, detail = EpochCause.GENESIS_CHANGED, "found at start"
+        if self.parts.config.protection.on_rollback == "ask":
+            announce()
+            await self._consent(before, genesis, cause, detail)
+        return await self.record.open_epoch(genesis.hash(), genesis.fork_number, cause, detail)
 
-    def _resumed(self, genesis: Genesis) -> int | None:
-        """The epoch on record that `genesis` goes on with; None when it begins another. Raises GenesisOfOtherChain."""
-        last = self.record.current_epoch()
-        if last is None:
-            return None
-        if last.chain_id == genesis.chain_id and last.genesis == genesis.hash():
-            return last.id
-        if last.chain_id != genesis.chain_id or genesis.fork_number <= last.fork_number:
-            raise GenesisOfOtherChain(self.parts.config.node.data_dir, genesis, last)
-        return None
+    async def _open_next(
+        self, before: EpochRow, genesis: Genesis, cause: EpochCause, detail: str, lasted_s: float
+    ) -> EpochRow:
+        """The epoch after `before`, once it may begin. Raises RollbackNeedsRestart, after it is on record."""
+        rule = self.parts.config.protection.on_rollback if cause is not EpochCause.COMMAND else "restart"
+        if rule == "ask":
+            await self._consent(before, genesis, cause, detail)
+        elif rule == "restart":
+            await self._pause(lasted_s)
+        row = await self.record.open_epoch(genesis.hash(), genesis.fork_number, cause, detail)
+        if rule == "exit":  # on record by now, so that the next start goes on in it
+            raise RollbackNeedsRestart(cause, detail)
+        self.parts.node.duty.begin_epoch()
+        return row
 
-    async def _run_one(
-        self, number: int, genesis: Genesis, cause: EpochCause, announce: Callable[[], None]
-    ) -> SafetyError:
+    async def _run_one(self, row: EpochRow, genesis: Genesis, announce: Callable[[], None]) -> SafetyError:
         genesis_hash = genesis.hash()
         if (batches := self.parts.local_batches(genesis_hash)) is not None:
             await batches.check()  # here, so that a file that is wrong ends the start, not the run
@@ -126,10 +113,13 @@ class Epochs:
             if guard is not None:
                 witness = Witness(guard.key, guard.heard, book.conflict)
             votes = VotesWatch(genesis.attesters, genesis_hash, Verifier(self.parts.given.run_blocking), witness)
-        epoch = Epoch(number, genesis, cause, AttestationStatusWatch(genesis_hash), votes, self._store(genesis, number))
+        first = await self._first_batch(genesis)
+        store = self._store(genesis, row.id, first or BatchNumber(0))
+        status = AttestationStatusWatch(genesis_hash)
+        epoch = Epoch(row.id, genesis, EpochCause(row.cause), status, votes, store, first)
         signer = None
         if self.secret is not None and guard is not None:
-            signer = ProtectedSigner(self.record, self.secret, partial(self._guard, guard), epoch=number)
+            signer = ProtectedSigner(self.record, self.secret, partial(self._guard, guard), epoch=row.id)
 
         def started() -> None:
             if self.server is not None:
@@ -148,67 +138,73 @@ class Epochs:
         clones.check()
 
     def _clone_guard(self, genesis: GenesisHash) -> CloneGuard | None:
-        """Listens for our key. Only the first epoch of a process has to listen before it signs, and only with links."""
+        """Listens for our key. A process has to listen once before it signs, and only with links."""
         if self.secret is None:
             return None
         listen_s = 0.0 if self._listened or self.parts.given.link is None else self.parts.config.protection.listen_s
-        self._listened = True
         halt = partial(write_halt, self.parts.data_dir)
         return CloneGuard(self.record, self.secret.public(), genesis, halt, book=self.parts.book, listen_s=listen_s)
 
-    def _store(self, genesis: Genesis, number: int) -> BatchStore:
+    async def _first_batch(self, genesis: Genesis) -> BatchNumber | None:
+        """Where attestation begins under `genesis`; None where nobody has said.
+
+        `batches.first` is about the genesis that was configured with it. Where a fork that was followed begins, the
+        batch source may know, and a main node waits until it does: it has to name that batch first.
+        """
+        config, source = self.parts.config, self.parts.given.batch_source or self.parts.local_batches(genesis.hash())
+        if self._is_configured(genesis):
+            return None if config.batches.first is None else BatchNumber(config.batches.first)
+        if config.serve is None or not isinstance(source, KnowsFirstBatch):
+            return None
+        while True:
+            try:
+                if (first := await source.first_batch(genesis.hash())) is not None:
+                    return first
+            except SourceError as exc:
+                log.warning("first batch of the fork not known, asking again: %s", exc)
+            await trio.sleep(config.batches.poll_s)
+
+    def _is_configured(self, genesis: Genesis) -> bool:
+        """Whether `genesis` is the one this process was configured for, not one that was followed."""
+        if self._configured is None:
+            oldest = next(iter(self.record.epochs()), None)
+            pinned = genesis_of_file(self.parts.config)
+            self._configured = pinned.hash() if pinned else oldest.genesis if oldest else genesis.hash()
+        return self._configured == genesis.hash()
+
+    def _store(self, genesis: Genesis, number: int, first: BatchNumber) -> BatchStore:
         config, given = self.parts.config, self.parts.given.store
         if given is not None:
             return given(genesis, number) if callable(given) else given
         return SqliteBatchStore(
             self.parts.data_dir / "store.db",
             genesis.hash(),
-            first_batch=BatchNumber(config.batches.first or 0),
+            first_batch=first,
             next_rule=config.serve.next_rule if config.serve else "gap",
             run_blocking=self.parts.given.run_blocking,
             epoch=number,
         )
 
-    async def _next_genesis(self, genesis: Genesis, ended: SafetyError) -> Genesis:
-        """The genesis of the next epoch. Raises `ended` itself where this process cannot know it, or may not go on."""
-        if self.parts.store_is_given:
-            raise ended  # a given store holds one epoch: its owner decides
-        if not isinstance(ended, GenesisChanged):
-            configured = genesis_of_file(self.parts.config)
-            if configured is None or configured.hash() == genesis.hash():
-                return genesis
-            return _checked(genesis, configured)
-        shows = genesis_source(self.parts.given.status_client, self.parts.main_node)
-        if shows is None:
-            raise ended
-        while True:
-            try:
-                found = await shows.consensus_genesis()
-            except SourceError as exc:
-                log.warning("the new genesis is not read: %s", exc)
-            else:
-                if found is not None and found.hash() != genesis.hash():
-                    return _checked(genesis, found)
-            await trio.sleep(self.parts.config.poll_s)
-
-    async def _consent(self, cause: EpochCause, detail: str) -> None:
-        """Let the operator have a word, as `on_rollback` says. Raises RollbackNeedsRestart."""
-        rule = self.parts.config.protection.on_rollback
-        if cause is EpochCause.COMMAND or rule == "restart":
-            return
-        if rule == "exit":
-            raise RollbackNeedsRestart(cause, detail)
-        log.warning("nothing is signed until `attestrio rollback apply --data-dir %s`", self.parts.data_dir)
-        while True:
-            command = self.parts.commands.take()
-            if command is not None and command.verb is Verb.CONSENT:
-                log.warning("rollback consented to: %s", command.why)
-                return
-            await trio.sleep(1.0)
+    async def _consent(self, before: EpochRow, genesis: Genesis, cause: EpochCause, detail: str) -> None:
+        """Wait for the operator's word, with a note in the data directory meanwhile."""
+        data_dir = self.parts.data_dir
+        genesis_text = genesis.hash().to_text()
+        note = PendingRollback(before.id, cause, detail, genesis_text, genesis.fork_number, time.time())
+        write_pending(data_dir, note)
+        log.warning("nothing is signed until `attestrio rollback apply --data-dir %s`", data_dir)
+        try:
+            while True:
+                command = self.parts.commands.take()
+                if command is not None and command.verb is Verb.CONSENT:
+                    log.warning("rollback consented to: %s", command.why)
+                    return
+                await trio.sleep(CONSENT_POLL_S)
+        finally:
+            clear_pending(data_dir)
 
     async def _pause(self, lasted_s: float) -> None:
         self._short = self._short + 1 if lasted_s < QUIET_S else 0
-        pause_s = PAUSES_S[min(self._short, len(PAUSES_S) - 1)]
+        pause_s = PAUSES_S[min(self._short, len(PAUSES_S)) - 1] if self._short else 0.0
         if pause_s:
             log.warning("%d epochs lasted less than %g s: the next begins in %g s", self._short, QUIET_S, pause_s)
         await trio.sleep(pause_s)
@@ -217,8 +213,3 @@ class Epochs:
         self.parts.node.metrics.counter(
             "attestrio_rollbacks_total", "Epochs that ended, by cause.", labels={"cause": [*EpochCause]}
         ).labels(cause=cause).inc()
-
-
-def _checked(genesis: Genesis, found: Genesis) -> Genesis:
-    require_successor(genesis, found)
-    return found

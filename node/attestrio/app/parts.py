@@ -15,7 +15,7 @@ from attestrio.kit.metrics import Metrics
 from attestrio.protection.epochs import EpochCause
 from attestrio.quorum.api import Link
 from attestrio.quorum.watch import VotesWatch
-from attestrio.roles import Genesis
+from attestrio.roles import BatchNumber, Genesis
 from attestrio.status import AttestationStatusClient, AttestationStatusWatch
 from attestrio.store.api import BatchStore
 
@@ -35,6 +35,8 @@ class Epoch:
     votes: VotesWatch | None
     """None without a committee: then nobody votes."""
     store: BatchStore
+    first_batch: BatchNumber | None = None
+    """Where attestation begins under this genesis; None on a node that was not told: at the first status heard."""
 
 
 @dataclass(frozen=True, slots=True)

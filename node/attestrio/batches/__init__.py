@@ -1,11 +1,17 @@
 """Where the batch to sign comes from, and how it gets into the store."""
 
-from attestrio.batches.api import BatchSource
+from attestrio.batches.api import BatchSource, KnowsFirstBatch
 from attestrio.batches.feeder import BatchFeeder, BatchGap, LocalFeeder
 from attestrio.batches.file import BatchFileMalformed, BatchFileUnreadable
 from attestrio.batches.keeper import BatchKeeper
 from attestrio.batches.local import BatchFileUnusable, LocalBatches
-from attestrio.batches.main_node import KnowsBatches, MainNodeBatches, OtherBatchAnswered, OtherGenesisAnswered
+from attestrio.batches.main_node import (
+    GivenBatches,
+    KnowsBatches,
+    MainNodeBatches,
+    OtherBatchAnswered,
+    OtherGenesisAnswered,
+)
 
 __all__ = [
     "BatchFeeder",
@@ -15,7 +21,9 @@ __all__ = [
     "BatchGap",
     "BatchKeeper",
     "BatchSource",
+    "GivenBatches",
     "KnowsBatches",
+    "KnowsFirstBatch",
     "LocalBatches",
     "LocalFeeder",
     "MainNodeBatches",

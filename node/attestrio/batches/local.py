@@ -49,6 +49,10 @@ class LocalBatches:
         await self._run_blocking(self._file.refresh)
         return self._file.first()
 
+    async def first_batch(self, genesis: GenesisHash) -> BatchNumber | None:
+        """As `first_number`: after a revert the file is written anew before the epoch ends, with the fork's batches."""
+        return await self.first_number()
+
     def _find(self, number: BatchNumber) -> Batch | None:
         try:
             self._file.refresh()

@@ -1,31 +1,32 @@
-"""The batch to sign, asked from the main node."""
+"""The batch to sign, asked from the main node or from an embedding program."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from attestrio.batches.api import BatchSource
 from attestrio.errors import SourceError
 from attestrio.roles import Batch, BatchNumber, GenesisHash
 
 
 class OtherBatchAnswered(SourceError):
-    """The main node answered with another batch than it was asked for."""
+    """Main node or batch source answered with another batch than it was asked for."""
 
     code: ClassVar[str] = "other_batch_answered"
 
     def __init__(self, got: BatchNumber, want: BatchNumber) -> None:
-        super().__init__(f"asked for batch {want}, the main node answered with batch {got}")
+        super().__init__(f"asked for batch {want}, answered with batch {got}")
         self.got, self.want = got, want
 
 
 class OtherGenesisAnswered(SourceError):
-    """The main node answered with a batch of another genesis. The status says whether the epoch has to end."""
+    """Main node or batch source answered with a batch of another genesis. The status says whether the epoch has to end."""
 
     code: ClassVar[str] = "other_genesis_answered"
 
     def __init__(self, number: BatchNumber, got: GenesisHash, want: GenesisHash) -> None:
-        super().__init__(f"batch {number}: the main node answered for {got.to_text()}, we follow {want.to_text()}")
+        super().__init__(f"batch {number}: answered for {got.to_text()}, we follow {want.to_text()}")
         self.number, self.got, self.want = number, got, want
 
 
@@ -46,11 +47,24 @@ class MainNodeBatches:
 
     async def batch_to_sign(self, number: BatchNumber) -> Batch | None:
         """Raises OtherBatchAnswered, OtherGenesisAnswered, and the SourceErrors of the client."""
-        batch = await self.client.batch_to_attest(number)
-        if batch is None:
-            return None
-        if batch.number != number:
-            raise OtherBatchAnswered(batch.number, number)
-        if batch.genesis != self.genesis:
-            raise OtherGenesisAnswered(number, batch.genesis, self.genesis)
-        return batch
+        return _checked(await self.client.batch_to_attest(number), number, self.genesis)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBatches:
+    """A BatchSource over that of an embedding program, which may be past a revert before this node is."""
+
+    source: BatchSource
+    genesis: GenesisHash
+
+    async def batch_to_sign(self, number: BatchNumber) -> Batch | None:
+        """Raises as `MainNodeBatches`."""
+        return _checked(await self.source.batch_to_sign(number), number, self.genesis)
+
+
+def _checked(batch: Batch | None, number: BatchNumber, genesis: GenesisHash) -> Batch | None:
+    if batch is not None and batch.number != number:
+        raise OtherBatchAnswered(batch.number, number)
+    if batch is not None and batch.genesis != genesis:
+        raise OtherGenesisAnswered(number, batch.genesis, genesis)
+    return batch

@@ -31,7 +31,7 @@ async def test_what_the_main_node_answers_is_passed_on(answer):
 
 
 async def test_another_batch_than_asked_for_is_refused():
-    with pytest.raises(OtherBatchAnswered, match="asked for batch 7, the main node answered with batch 8") as caught:
+    with pytest.raises(OtherBatchAnswered, match="asked for batch 7, answered with batch 8") as caught:
         await MainNodeBatches(Client(batch(8)), GENESIS).batch_to_sign(SEVEN)
 
     assert (caught.value.got, caught.value.want) == (8, 7)
