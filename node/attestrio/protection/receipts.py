@@ -28,6 +28,7 @@ import trio
 
 from attestrio.errors import SourceError, StorageUnusable
 from attestrio.kit.blocking import RunBlocking, in_thread
+from attestrio.kit.disk import Disk, DiskFile
 from attestrio.kit.group_commit import CLOSE_TIMEOUT_S
 from attestrio.kit.sqlite import storage_error, storage_errors
 from attestrio.protection.receipt_audit import Fault, ReceiptsAltered, Verdict, read_receipts, verify_receipts
@@ -70,32 +71,6 @@ RECEIPTS = "receipts.log"
 
 MAX_GROUP = 100
 MAX_QUEUED = 10_000
-
-
-class DiskFile(Protocol):
-    """An open file of the disk port. All of it blocks and raises OSError."""
-
-    def size(self) -> int: ...
-
-    def read(self, offset: int, size: int) -> bytes: ...
-
-    def append(self, data: bytes) -> None: ...
-
-    def truncate(self, size: int) -> None: ...
-
-    def sync(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class Disk(Protocol):
-    """What the log is written through."""
-
-    def open(self, path: Path) -> DiskFile:
-        """For reading and appending, made if it is missing."""
-        ...
-
-    def sync_folder(self, path: Path) -> None: ...
 
 
 class ReceiptsClosed(SourceError):
