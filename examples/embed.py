@@ -17,6 +17,7 @@ from pathlib import Path
 
 import trio
 from attestrio import Link, NodeConfig, RunningNode, SafetyError, load_config, run_node
+from attestrio.protection.history import mark_unused
 from attestrio.roles import (
     AttesterSecretKey,
     Batch,
@@ -65,6 +66,8 @@ def prepare(folder: Path) -> Genesis:
     (folder / "genesis.json").write_text(json.dumps(genesis.to_json()))
     (folder / "attester.key").touch(mode=0o600)
     (folder / "attester.key").write_text(secret.to_text())
+    # The key has never signed. Without this word the node would miss its signing history, and not start.
+    mark_unused(folder / "attester.key", secret.public())
     return genesis
 
 
@@ -98,7 +101,7 @@ async def attest_until(last: int, config: NodeConfig, link: Link, main_node: Run
             await wait_certified(main_node, last)
             life.cancel_scope.cancel()  # stops this node and nothing else
     except* SafetyError as group:
-        # What a node must not go on with, such as a changed genesis. It ends the node; the program decides what next.
+        # What a node must not go on with, such as a second node with its key. The program decides what next.
         print("the attester cannot go on:", group.exceptions)
     print("attester stopped, its data kept")
 
@@ -126,6 +129,8 @@ async def main(folder: Path, *, batches: int = 6, every_s: float = 0.2) -> None:
                 "node.data_dir": f"{folder}/attester",
                 "keys.attester_file": f"{folder}/attester.key",
                 "main_node.url": str(main_node.api_url.value),
+                # How long to listen for another node with this key before the first vote: votes travel at once here.
+                "protection.listen_s": "0.05",
             }
         )
 

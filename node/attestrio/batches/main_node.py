@@ -11,7 +11,7 @@ from attestrio.roles import Batch, BatchNumber, GenesisHash
 
 
 class OtherBatchAnswered(SourceError):
-    """Main node or batch source answered with another batch than it was asked for."""
+    """A main node or batch source answered with another batch than it was asked for."""
 
     code: ClassVar[str] = "other_batch_answered"
 
@@ -21,7 +21,7 @@ class OtherBatchAnswered(SourceError):
 
 
 class OtherGenesisAnswered(SourceError):
-    """Main node or batch source answered with a batch of another genesis. The status says whether the epoch has to end."""
+    """A main node or batch source answered with a batch of another genesis. The status says whether the epoch ends."""
 
     code: ClassVar[str] = "other_genesis_answered"
 
