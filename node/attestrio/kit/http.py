@@ -56,6 +56,8 @@ log = logging.getLogger("attestrio.http")
 
 MAX_BODY = 1 << 20  # 1 MiB: a genesis of 5,000 attesters is about 0.5 MiB
 
+BACKLOG = 1024  # connections the system keeps until we accept them; with fewer, a burst of clients has to try again
+
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Callable[[], Awaitable[Scope]], Callable[[Scope], Awaitable[None]]], Awaitable[None]]
 """An ASGI application."""
@@ -273,10 +275,10 @@ async def serve_app(
     gets no lifespan events. Raises AddressInUse, BadAddress. A connection's fault ends that connection only. Speaks
     HTTP/1.1 alone: hypercorn times out no connection that was upgraded to HTTP/2.
 
-    This is hypercorn's own serving loop without what we have no use for, and with three bounds it lacks: on
-    connections, on a client that does not read (hypercorn shields its sends, so that one such client would hold up
-    a shutdown for ever), and on what a fault in its protocol code takes with it. Source: hypercorn 0.18.0,
-    trio/run.py `worker_serve`.
+    This is hypercorn's own serving loop without what we have no use for, and with four bounds it lacks: on
+    connections, on how long one outlives its client, on a client that does not read (hypercorn shields its sends, so
+    that one such client would hold up a shutdown for ever), and on what a fault in its protocol code takes with it.
+    Source: hypercorn 0.18.0, trio/run.py `worker_serve`.
     """
     from hypercorn.config import Config  # imported here: a node that serves nothing does not pay for it
     from hypercorn.protocol import ProtocolWrapper
@@ -294,7 +296,21 @@ async def serve_app(
     context = WorkerContext(None)
 
     class Http11Server(TCPServer):
-        """Keeps the HTTP/1.1 half of the protocol it is given, so that a change of protocol is an error."""
+        """Keeps the HTTP/1.1 half of the protocol it is given, so that a change of protocol is an error.
+
+        Its connections end with their clients: hypercorn's own waits for `idle_s` with one that has left.
+        """
+
+        _client_left = False
+
+        async def _read_data(self) -> None:
+            await super()._read_data()
+            self._client_left = True
+            await self.idle_task.stop()
+
+        async def _idle_timeout(self) -> None:
+            if not self._client_left:  # an answer that was under way is followed by one more wait for a request
+                await super()._idle_timeout()
 
         @property
         def protocol(self) -> ProtocolWrapper:
@@ -319,7 +335,7 @@ async def serve_app(
 
     sock = bind if isinstance(bind, socket.socket) else await bind_socket(bind)
     with sock:
-        sock.listen(100)
+        sock.listen(BACKLOG)
         sock.setblocking(False)
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
         url = url_of(sock)
@@ -361,7 +377,10 @@ class _BoundedStream:
 
     async def send_all(self, data: bytes) -> None:
         with trio.move_on_after(self._send_s) as scope:
-            await self._stream.send_all(data)
+            try:
+                await self._stream.send_all(data)
+            except trio.BusyResourceError as exc:  # it is being closed: the client sent what is no HTTP, or left
+                raise trio.BrokenResourceError("closed while an answer is sent") from exc
         if scope.cancelled_caught:
             raise trio.BrokenResourceError(f"client took more than {self._send_s:g} s to read")
 

@@ -4,12 +4,14 @@ import contextlib
 import gzip
 import logging
 import socket
+import struct
 import zlib
 from functools import partial
 
 import httpx
 import pytest
 import trio
+import trio.testing
 from attestrio.errors import SetupError
 from attestrio.kit.http import (
     AddressInUse,
@@ -395,6 +397,75 @@ async def test_one_connection_too_many_is_closed_and_the_rest_go_on():
 
     assert closed == b""
     assert served.startswith(b"HTTP/1.1 200")
+
+
+async def leave_at_once(stream):
+    await stream.aclose()
+
+
+async def leave_after_an_answer(stream):
+    await stream.send_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi")
+    answer = b""
+    while not answer.endswith(b"hi") and (more := await stream.receive_some(1000)):
+        answer += more
+    await trio.testing.wait_all_tasks_blocked()  # the server waits for the next request
+    await stream.aclose()
+
+
+async def leave_before_the_answer(stream):
+    """By a reset, which ends the reading and not the answering."""
+    await stream.send_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi")
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await stream.aclose()
+
+
+@pytest.mark.parametrize("leave", [leave_at_once, leave_after_an_answer, leave_before_the_answer])
+async def test_clients_that_leave_take_no_place_from_those_who_come(leave):
+    limits = ServerLimits(max_connections=3)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            url = httpx.URL(await nursery.start(partial(serve_app, echo, "127.0.0.1:0", limits=limits)))
+            for _ in range(10):
+                with contextlib.suppress(trio.BrokenResourceError):  # those who come before the news of the others
+                    await leave(await trio.open_tcp_stream(url.host, url.port))
+            served = b""
+            while not served:
+                with contextlib.suppress(Unreachable):
+                    served = await post(str(url), b"here")
+            nursery.cancel_scope.cancel()
+
+    assert served == b"here"
+
+
+async def test_a_client_that_leaves_while_it_is_answered_is_no_error(caplog):
+    async def in_pieces(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(200):
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with trio.open_nursery() as nursery:
+        url = httpx.URL(await nursery.start(serve_app, in_pieces, "127.0.0.1:0"))
+        for _ in range(20):
+            async with await trio.open_tcp_stream(url.host, url.port) as stream:
+                await stream.send_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 20\r\n\r\nhalf")
+                await stream.receive_some(10)
+                await stream.send_eof()
+                with contextlib.suppress(trio.BrokenResourceError):
+                    while await stream.receive_some(65536):
+                        pass
+        nursery.cancel_scope.cancel()
+
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_burst_of_clients_is_kept_until_it_is_accepted(nursery):
+    url = httpx.URL(await nursery.start(serve_app, echo, "127.0.0.1:0"))
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(300):  # by blocking calls: the server, in this thread, accepts none of them meanwhile
+            stack.enter_context(socket.create_connection((url.host, url.port), timeout=1))
+    nursery.cancel_scope.cancel()
 
 
 GARBAGE = [
