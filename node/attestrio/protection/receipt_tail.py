@@ -15,9 +15,9 @@ from attestrio.protection.receipt_lines import FIRST_PREV, MAX_LINE, ReceiptLine
 MAX_GROUP_BYTES = 1 << 20
 """Of one write; a single receipt that is longer than what is left of it begins the next."""
 
-WINDOWS = (16 << 10, MAX_GROUP_BYTES + 3 * MAX_LINE)
-"""How much of the end is read: the last group of a usual node; then every group there can be, the line before it, and
-the part of a line the window may begin with."""
+WINDOWS = (16 << 10, 256 << 10, MAX_GROUP_BYTES + 3 * MAX_LINE)
+"""How much of the end is read, until it holds the whole last group: of a node that signs one vote at a time (1 ms), of
+a hundred callers (15 ms), and every group there can be with the line before it and what the window begins with."""
 
 
 @dataclass(frozen=True, slots=True)

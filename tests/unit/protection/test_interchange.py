@@ -445,3 +445,23 @@ def test_importing_twice_or_one_s_own_changes_nothing(tmp_path_factory, mine, th
     first, second, third = trio.run(move)
 
     assert first == second == third
+
+
+# --- what docs/protection.md promises
+
+
+def page_blocks(language):
+    page = (Path(__file__).parents[3] / "docs" / "protection.md").read_text("utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
+async def test_the_watermark_of_the_page_can_be_imported(tmp_path):
+    (block,) = page_blocks("json")
+    told = read_interchange(block.encode())
+    (entry,) = told.histories
+
+    async with opened(tmp_path / "p.db", chain_id=told.chain_id) as record:
+        await take_over(record, told)
+
+        assert record.watermark(entry.genesis, entry.attester) == 12_000
+        assert record.knows_key(entry.attester)

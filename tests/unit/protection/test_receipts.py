@@ -2,7 +2,9 @@
 
 import errno
 import json
+import re
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 import trio
@@ -717,3 +719,16 @@ async def test_a_vote_whose_receipt_was_lost_gets_one_when_it_is_asked_for_again
     assert disk.synced == b""
     assert vote == KEY.sign_batch(batch_of(7))
     assert [line_untrusted(line).receipt.vote for line in after.content.splitlines()] == [vote]
+
+
+def test_the_check_on_the_page_needs_nothing_of_ours(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[3] / "docs" / "protection.md").read_text("utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    closing = block.replace('open("receipts.log", "rb")', 'Path("receipts.log").read_bytes().splitlines(True)')
+
+    Path("receipts.log").write_bytes(SOUND)
+    exec(closing, {"Path": Path})
+    Path("receipts.log").write_bytes(SOUND.replace(b"batch known", b"batch knowM", 1))
+    with pytest.raises(AssertionError):
+        exec(closing, {"Path": Path})
