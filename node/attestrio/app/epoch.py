@@ -19,6 +19,7 @@ from typing import NoReturn
 
 import trio
 
+from attestrio.app.evidence import Evidence, NotedBatches
 from attestrio.app.parts import Epoch, Given, RunningNode
 from attestrio.app.upstream import MainNode
 from attestrio.attester.api import VoteSigner
@@ -31,10 +32,12 @@ from attestrio.batches.main_node import GivenBatches, MainNodeBatches
 from attestrio.config import NodeConfig
 from attestrio.errors import SafetyError, leaves
 from attestrio.kit.metrics import Metrics
+from attestrio.mainnode.client import MainNodeClient
 from attestrio.protection.clone import CloneGuard
 from attestrio.protection.commands import CommandBox, Verb
 from attestrio.protection.epochs import EpochEnded, KnowsGenesis, SuccessorCheck, cause_of
 from attestrio.protection.equivocation import EquivocationBook
+from attestrio.protection.receipts import ReceiptLog
 from attestrio.quorum.finder import QCFinder
 from attestrio.roles import AttesterPublicKey, BatchQC, GenesisHash
 from attestrio.status import AttestationStatusClient, AttestationStatusRunner, LocalAttestationStatusClient
@@ -55,6 +58,9 @@ class EpochParts:
     commands: CommandBox
     data_dir: Path
     book: EquivocationBook
+    evidence: Evidence
+    receipts: ReceiptLog | None
+    """None without a key."""
 
     @property
     def config(self) -> NodeConfig:
@@ -128,7 +134,7 @@ class EpochParts:
         """How batches to sign get into the store."""
         is_main = self.config.serve is not None
         poll_s, duty, genesis = self.config.batches.poll_s, self.node.duty, epoch.genesis.hash()
-        source: BatchSource | LocalBatches | None = self.local_batches(genesis)
+        source: BatchSource | None = self.local_batches(genesis)
         if self.given.batch_source is not None:
             source = GivenBatches(self.given.batch_source, genesis)
         if isinstance(source, LocalBatches) and is_main:
@@ -136,6 +142,10 @@ class EpochParts:
         if source is None:
             assert self.main_node is not None
             source = MainNodeBatches(self.main_node, genesis)
+            if isinstance(self.main_node, MainNodeClient):  # several that agree say themselves who said what
+                source = NotedBatches(source, self.main_node.name, self.evidence)
+        else:
+            source = NotedBatches(source, "batch file" if isinstance(source, LocalBatches) else "given", self.evidence)
         if is_main:
             return BatchFeeder(source, epoch.store, poll_s, duty).run
         return BatchKeeper(epoch.status, source, epoch.store, poll_s, duty).run

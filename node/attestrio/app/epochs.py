@@ -15,20 +15,23 @@ from attestrio.app.epoch import EpochParts
 from attestrio.app.files import genesis_of_file
 from attestrio.app.parts import Epoch
 from attestrio.app.succession import Succession
+from attestrio.attester.api import VoteSigner
 from attestrio.batches.api import KnowsFirstBatch
 from attestrio.errors import SafetyError, SourceError
 from attestrio.mainnode.server import MainNodeServer
-from attestrio.protection.clone import CloneGuard
+from attestrio.protection.clone import CloneGuard, CloneSeen
 from attestrio.protection.commands import Verb
 from attestrio.protection.epochs import EpochCause, RollbackNeedsRestart, cause_of
+from attestrio.protection.errors import RULES
 from attestrio.protection.halt import refuse_if_halted, write_halt
 from attestrio.protection.pending import PendingRollback, clear_pending, write_pending
+from attestrio.protection.receipts import Circumstances, ReceiptedSigner, RuleAnswer
 from attestrio.protection.record import EpochRow, VoteRecord
 from attestrio.protection.signer import ProtectedSigner
 from attestrio.quorum.verify import Verifier
 from attestrio.quorum.watch import VotesWatch
 from attestrio.quorum.witness import Witness
-from attestrio.roles import AttesterSecretKey, BatchNumber, Genesis, GenesisHash
+from attestrio.roles import AttesterSecretKey, Batch, BatchNumber, Committee, Genesis, GenesisHash
 from attestrio.status import AttestationStatusWatch
 from attestrio.store.api import BatchStore
 from attestrio.store.sqlite import SqliteBatchStore
@@ -40,6 +43,9 @@ PAUSES_S = (0.0, 0.0, 1.0, 5.0, 15.0, 60.0)
 """After the n-th epoch in a row that lasted less than QUIET_S, and after every later one the last: a main node that
 contradicts itself must not keep the node busy with beginnings, and a real rollback, or two, must not wait."""
 CONSENT_POLL_S = 1.0
+
+RULES_PASSED = tuple(RuleAnswer(code, "passed") for code in ("halted", CloneSeen.code, *(rule.code for rule in RULES)))
+"""For receipts: a vote exists only if each of these was asked and had no objection."""
 
 
 @dataclass(slots=True)
@@ -117,9 +123,7 @@ class Epochs:
         store = self._store(genesis, row.id, first or BatchNumber(0))
         status = AttestationStatusWatch(genesis_hash)
         epoch = Epoch(row.id, genesis, EpochCause(row.cause), status, votes, store, first)
-        signer = None
-        if self.secret is not None and guard is not None:
-            signer = ProtectedSigner(self.record, self.secret, partial(self._guard, guard), epoch=row.id)
+        signer = None if guard is None else self._signer(row.id, guard, genesis.attesters)
 
         def started() -> None:
             if self.server is not None:
@@ -131,6 +135,20 @@ class Epochs:
         finally:
             if self.server is not None:
                 self.server.show(None, None)
+
+    def _signer(self, epoch: int, clones: CloneGuard, committee: Committee | None) -> VoteSigner | None:
+        """On record first, then its receipt, then the vote may leave."""
+        if self.secret is None or self.parts.receipts is None:
+            return None
+        check = partial(self._guard, clones)
+        signer = ProtectedSigner(self.record, self.secret, check, epoch=epoch)
+        if committee is None:
+            return signer  # nobody asks it: the attester says so and idles
+
+        def known(batch: Batch) -> Circumstances:
+            return Circumstances(epoch, committee, self.parts.evidence.of(batch), RULES_PASSED)
+
+        return ReceiptedSigner(signer, self.parts.receipts, known, check)
 
     def _guard(self, clones: CloneGuard) -> None:
         """Asked before and after each vote is recorded: a HALT that somebody else left counts at once too."""

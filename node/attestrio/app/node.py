@@ -14,6 +14,7 @@ from trio_util import AsyncValue
 
 from attestrio.app.epoch import EpochParts
 from attestrio.app.epochs import Epochs
+from attestrio.app.evidence import Evidence
 from attestrio.app.files import attester_key, genesis_of_file, holes
 from attestrio.app.parts import Given, RunningNode, StoreFactory
 from attestrio.app.upstream import first_genesis, main_nodes
@@ -22,6 +23,7 @@ from attestrio.config import BadConfig, NodeConfig
 from attestrio.duty import DutyLog, Reason, Step
 from attestrio.kit.blocking import RunBlocking, in_thread
 from attestrio.kit.datadir import DataDir
+from attestrio.kit.disk import RealDisk
 from attestrio.kit.metrics import Metrics
 from attestrio.mainnode.server import MainNodeServer
 from attestrio.protection.clone import take_over
@@ -30,6 +32,7 @@ from attestrio.protection.equivocation import EquivocationBook
 from attestrio.protection.halt import refuse_if_halted
 from attestrio.protection.hedged import ENTROPY, HedgedKey
 from attestrio.protection.history import HISTORY, open_history
+from attestrio.protection.receipts import RECEIPTS, ReceiptLog
 from attestrio.protection.record import VoteRecord
 from attestrio.quorum.api import Link
 from attestrio.roles import AttesterSecretKey, BatchNumber
@@ -103,7 +106,9 @@ class NodeLife:
             raise BadConfig("configuration", lacking[0])
         pinned = genesis_of_file(config)
         announce = once(lambda: task_status.started(self.node))
-        async with main_nodes(config, self.node.metrics, self._dissent) as main_node, trio.open_nursery() as base:
+        evidence = Evidence()
+        upstream = main_nodes(config, self.node.metrics, self._dissent, evidence.note)
+        async with upstream as main_node, trio.open_nursery() as base:
             genesis = pinned
             if genesis is None:
                 announce()  # when the main node answers is not ours to say
@@ -118,11 +123,16 @@ class NodeLife:
             if config.serve is not None and config.serve.bind:
                 server = MainNodeServer(None, None, config.serve.bind, metrics=self.node.metrics)
                 self.node.api_url.value = await base.start(server.run)
-            public = None if self.key is None else self.key.public()
-            if public is not None:
+            public, receipts = None, None
+            if self.key is not None:
+                public = self.key.public()
                 await take_over(record, public, self.data_dir)
+                receipts = ReceiptLog(self.data_dir / RECEIPTS, RealDisk(), given.run_blocking)
+                await base.start(receipts.run)
             book = EquivocationBook(self.data_dir, metrics=self.node.metrics)
-            parts = EpochParts(self.node, given, main_node, public, CommandBox(self.data_dir), self.data_dir, book)
+            parts = EpochParts(
+                self.node, given, main_node, public, CommandBox(self.data_dir), self.data_dir, book, evidence, receipts
+            )
             secret = None if self.key is None else HedgedKey.of(self.key, os.urandom(ENTROPY))
             await Epochs(parts, record, secret, server).run(genesis, announce)
         raise AssertionError("unreachable: epochs follow one another until cancelled")
@@ -138,9 +148,8 @@ class NodeLife:
 async def prune_for_ever(record: VoteRecord, keep: int) -> NoReturn:
     """Bound the history, in steps that hold nobody up for long."""
     while True:
-        while await record.prune(keep):
-            await trio.sleep(PRUNE_STEP_S)
-        await trio.sleep(PRUNE_EVERY_S)
+        removed = await record.prune(keep)
+        await trio.sleep(PRUNE_STEP_S if removed else PRUNE_EVERY_S)
 
 
 def once(call: Callable[[], None]) -> Callable[[], None]:

@@ -14,7 +14,7 @@ from attestrio.config import BadConfig, NodeConfig
 from attestrio.errors import SourceError
 from attestrio.kit.http import BadUrl
 from attestrio.kit.metrics import Metrics
-from attestrio.mainnode.agree import AgreeingMainNodes, Told, nobody
+from attestrio.mainnode.agree import AgreeingMainNodes, Answers, Told, nobody, unheard
 from attestrio.mainnode.client import MainNodeClient
 from attestrio.protection.epochs import KnowsGenesis
 from attestrio.roles import Genesis
@@ -28,7 +28,9 @@ class MainNode(AttestationStatusClient, KnowsBatches, KnowsGenesis, Protocol):
 
 
 @asynccontextmanager
-async def main_nodes(config: NodeConfig, metrics: Metrics, on_dissent: Told = nobody) -> AsyncIterator[MainNode | None]:
+async def main_nodes(
+    config: NodeConfig, metrics: Metrics, on_dissent: Told = nobody, on_answers: Answers = unheard
+) -> AsyncIterator[MainNode | None]:
     """A client of the configured main nodes, closed at the end; None where none is configured. Raises BadConfig."""
     section = config.main_node
     urls = section.urls or ((section.url,) if section.url is not None else ())
@@ -48,7 +50,7 @@ async def main_nodes(config: NodeConfig, metrics: Metrics, on_dissent: Told = no
             yield clients[0]
         else:
             agree = section.agree or len(clients) // 2 + 1
-            yield AgreeingMainNodes(clients, agree, metrics, on_dissent)
+            yield AgreeingMainNodes(clients, agree, metrics, on_dissent, on_answers)
 
 
 async def first_genesis(main_node: KnowsGenesis, every_s: float) -> Genesis:

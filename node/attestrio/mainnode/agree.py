@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, TypeVar
 
@@ -48,6 +48,14 @@ class Upstream(Protocol):
     async def consensus_genesis(self) -> Genesis | None: ...
 
 
+Answers = Callable[[BatchNumber, Mapping[str, str]], None]
+"""Called with a batch, and what each main node said about it in a few words."""
+
+
+def unheard(batch: BatchNumber, said: Mapping[str, str]) -> None:
+    """The default for `on_answers`."""
+
+
 def nobody(name: str, what: str, batch: BatchNumber | None) -> None:
     """The default for `on_dissent`."""
 
@@ -68,6 +76,7 @@ class AgreeingMainNodes:
     agree: int
     metrics: Metrics
     on_dissent: Told = nobody
+    on_answers: Answers = unheard
     _dissent: Callable[[str], None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -117,6 +126,9 @@ class AgreeingMainNodes:
         async with trio.open_nursery() as nursery:
             for upstream in self.upstreams:
                 nursery.start_soon(ask, upstream)
+        if batch is not None:
+            told = {name: _shown(answer) for name, answer in said.items()}
+            self.on_answers(batch, told | {name: exc.code for name, exc in failed.items()})
         winner, count = votes.most_common(1)[0] if votes else (None, 0)
         if count < self.agree:
             if not said:
@@ -141,7 +153,7 @@ def _shown(answer: object) -> str:
         case AttestationStatus(genesis=genesis, next_batch=number):
             return f"says batch {number} of genesis {genesis.to_bytes().hex()[:8]}"
         case Batch(hash=hash_):
-            return f"says {hash_.to_bytes().hex()[:8]}"
+            return f"says {hash_.to_text()}"
         case Genesis():
             return f"says {answer.hash().to_bytes().hex()[:8]}"
     return "says something else"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from attestrio.errors import SafetyError, SourceError
 from attestrio.roles import Genesis
@@ -106,6 +106,7 @@ def require_successor(current: Genesis, told: Genesis) -> None:
         raise NotASuccessor(current, told)
 
 
+@runtime_checkable
 class KnowsGenesis(Protocol):
     """Who can show the genesis behind a status."""
 
@@ -119,13 +120,12 @@ class SuccessorCheck:
     """An AttestationStatusClient that lets a status of another genesis through only if that genesis may follow.
 
     So a main node that lies, or was set up anew, does not end an epoch: the status runner sees a SourceError, keeps
-    its number and asks again. `pinned` is a genesis the operator configured: then only that one may follow.
+    its number and asks again.
     """
 
     source: AttestationStatusClient
     genesis: Genesis
     main_node: KnowsGenesis
-    pinned: Genesis | None = None
 
     async def attestation_status(self) -> AttestationStatus | None:
         """As the source's. Raises GenesisNotFollowed besides."""
@@ -136,11 +136,7 @@ class SuccessorCheck:
 
     async def successor(self, told: AttestationStatus) -> Genesis:
         """The genesis behind `told`, checked. Raises GenesisNotFollowed and what the main node's client raises."""
-        found = self.pinned if self.pinned and self.pinned.hash() == told.genesis else None
-        if found is None and self.pinned is not None:
-            raise GenesisNotFollowed(f"the configuration names {self.pinned.hash().to_text()}")
-        if found is None:
-            found = await self.main_node.consensus_genesis()
+        found = await self.main_node.consensus_genesis()
         if found is None or found.hash() != told.genesis:
             raise GenesisNotFollowed("the main node does not show it")
         try:
