@@ -234,7 +234,7 @@ def explain_config(
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(read_bounded(path, MAX_FILE).decode("utf-8"))
+        table = tomllib.loads(read_bounded(path, MAX_FILE, pipes=True).decode("utf-8"))
     except FileNotFoundError:
         raise BadConfig(str(path), "no such file; `attestrio config show` prints a complete one") from None
     except OSError as exc:

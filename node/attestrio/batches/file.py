@@ -15,6 +15,7 @@ from typing import BinaryIO, ClassVar
 import msgspec
 
 from attestrio.errors import PeerError, SourceError
+from attestrio.kit.files import open_regular
 from attestrio.roles import Batch, BatchHash, BatchNumber, GenesisHash
 
 MAX_LINE = 1024  # bytes; a line as above has about 100
@@ -32,7 +33,7 @@ class BatchFileMalformed(SourceError):
 
 
 class BatchFileUnreadable(SourceError):
-    """The operating system refused to read the file."""
+    """The operating system refused to read the file, or it is no regular one."""
 
     code: ClassVar[str] = "batch_file_unreadable"
 
@@ -76,7 +77,7 @@ class BatchFile:
         """Take the lines that are complete by now. Raises BatchFileMalformed at a bad one, until it is repaired."""
         with self._lock:
             try:
-                with self.path.open("rb") as file:
+                with open_regular(self.path) as file:
                     if not self._is_where_it_was(file):
                         self._forget()
                     self._read_on(file)
@@ -97,7 +98,7 @@ class BatchFile:
             if number == self._last.number:
                 return self._last
             try:
-                with self.path.open("rb") as file:
+                with open_regular(self.path) as file:
                     file.seek(self._offsets[(number - self._first) // STRIDE])
                     return self._scan(file, number)
             except FileNotFoundError:

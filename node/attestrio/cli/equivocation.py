@@ -98,7 +98,7 @@ def verify(file: ProofFile, /, *, output: Output = Output()) -> None:
     Example: attestrio equivocation verify proof.json
     """
     try:
-        proof = EquivocationProof.untrusted(read_bounded(file, MAX_FILE))
+        proof = EquivocationProof.untrusted(read_bounded(file, MAX_FILE, pipes=True))
     except BadProof as exc:
         raise ProofRefused(file, str(exc)) from None
     except OSError as exc:

@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from attestrio.cli.output import Output
 from attestrio.config import MAX_GENESIS_FILE
 from attestrio.errors import NodeError, PeerError, SetupError
-from attestrio.kit.files import read_bounded
+from attestrio.kit.files import DISK_FAULTS, FileUnwritable, read_bounded, write_new
 from attestrio.roles import (
     AttesterPublicKey,
     Committee,
@@ -43,7 +43,7 @@ class BadGenesis(SetupError):
 def read_genesis(path: Path) -> Genesis:
     """The genesis of a proto3 JSON file, verified. Raises BadGenesis."""
     try:
-        genesis = Genesis.from_json(read_bounded(path, MAX_GENESIS_FILE))
+        genesis = Genesis.from_json(read_bounded(path, MAX_GENESIS_FILE, pipes=True))
         genesis.verify()
     except FileNotFoundError:
         raise BadGenesis(str(path), "no such file; `attestrio genesis new` makes one") from None
@@ -100,14 +100,20 @@ def new(
         genesis.verify()
     except PeerError as exc:
         raise BadGenesis(str(file), f"cannot be made: {exc}") from None
+    _write(file, json.dumps(genesis.to_json(), indent=2) + "\n")
+    output.result({"hash": genesis.hash().to_text(), "file": str(file)}, [genesis.hash().to_text()])
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a new file that everybody may read: a genesis is public. Raises BadGenesis, FileUnwritable."""
     try:
-        with file.open("x", encoding="utf-8") as out:
-            out.write(json.dumps(genesis.to_json(), indent=2) + "\n")
+        write_new(file, text, mode=0o644)
     except FileExistsError:
         raise BadGenesis(str(file), "exists already; choose another name") from None
     except OSError as exc:
+        if exc.errno in DISK_FAULTS:
+            raise FileUnwritable(file, exc) from None
         raise BadGenesis(str(file), f"cannot be written: {exc.strerror}") from None
-    output.result({"hash": genesis.hash().to_text(), "file": str(file)}, [genesis.hash().to_text()])
 
 
 @app.command

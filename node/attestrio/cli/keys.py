@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from attestrio.cli.output import Output
 from attestrio.config import MAX_KEY_FILE
 from attestrio.errors import PeerError, SetupError
-from attestrio.kit.files import read_bounded, write_new
+from attestrio.kit.files import DISK_FAULTS, FileUnwritable, read_bounded, write_new
 from attestrio.protection.history import mark_unused, marker_of
 from attestrio.roles import AttesterPublicKey, AttesterSecretKey, NodeSecretKey
 
@@ -74,7 +74,7 @@ def public(file: SecretFile, /, *, output: Output = Output()) -> None:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write one line with mode 0600 to a new file, durably. Raises BadKeyFile where that cannot be done."""
+    """Write one line with mode 0600 to a new file, durably. Raises BadKeyFile, FileUnwritable."""
     try:
         write_new(path, text + "\n")
     except FileExistsError as exc:
@@ -82,6 +82,8 @@ def write_secret(path: Path, text: str) -> None:
             raise BadKeyFile(path, f"cannot be written: {exc.filename} is not a folder") from None
         raise BadKeyFile(path, "exists already; a key is never overwritten, choose another name") from None
     except OSError as exc:
+        if exc.errno in DISK_FAULTS:
+            raise FileUnwritable(path, exc) from None
         raise BadKeyFile(path, f"cannot be written: {exc.strerror}") from None
 
 
@@ -99,7 +101,7 @@ def write_marker(path: Path, key: AttesterPublicKey) -> None:
 def read_secret(path: Path) -> AttesterSecretKey | NodeSecretKey:
     """The secret key in a file, of whichever kind its prefix says. Raises BadKeyFile."""
     try:
-        text = read_bounded(path, MAX_KEY_FILE).decode("ascii", "replace").strip()
+        text = read_bounded(path, MAX_KEY_FILE, pipes=True).decode("ascii", "replace").strip()
     except FileNotFoundError:
         raise BadKeyFile(path, "no such file; `attestrio keys generate` makes one") from None
     except OSError as exc:

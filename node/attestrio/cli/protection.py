@@ -301,7 +301,7 @@ def write_export(file: Path, text: str) -> None:
 def read_file(file: Path, chain_id: int | None) -> Interchange:
     """What the file says. Raises ImportUnreadable, BadInterchange, WrongChain."""
     try:
-        raw = read_bounded(file, MAX_FILE)
+        raw = read_bounded(file, MAX_FILE, pipes=True)
     except FileNotFoundError:
         raise ImportUnreadable(file, "no such file") from None
     except OSError as exc:

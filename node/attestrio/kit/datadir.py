@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import ClassVar
 
 from attestrio.errors import DataDirInUse, StorageUnusable
+from attestrio.kit.files import open_regular
 
 MARKER = "ATTESTRIO"
 MARKER_TEXT = "attestrio data directory, layout "
@@ -114,6 +116,12 @@ def _take(path: Path, lock: int) -> None:
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
 
-def _read(path: Path) -> str:
-    with path.open("rb") as file:
+def _read(marker: Path) -> str:
+    try:
+        file = open_regular(marker)
+    except OSError as exc:
+        if exc.errno in (errno.EINVAL, errno.EISDIR, errno.ENXIO):  # a pipe or a device, a directory, a socket
+            raise DataDirForeign(marker.parent, f"its {MARKER} is not a regular file") from None
+        raise
+    with file:
         return file.read(MAX_READ).decode("utf-8", "replace").strip()

@@ -1,6 +1,9 @@
 """`attestrio genesis`: made, shown, hashed, refused."""
 
+import errno
 import json
+import os
+import stat
 
 import pytest
 from attestrio.roles import Genesis
@@ -70,6 +73,28 @@ def test_a_genesis_that_cannot_be_is_refused_and_not_written(attestrio, tmp_path
     assert (ended.code, ended.error["code"]) == (2, "bad_genesis")
     assert said in ended.error["message"]
     assert not file.exists()
+
+
+def test_a_full_disk_leaves_no_genesis_and_is_exit_4(attestrio, tmp_path, monkeypatch):
+    def full(_handle):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    words = ("genesis", "new", tmp_path / "genesis.json", "--chain-id", 1, "--validator", VALIDATOR.to_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        first = attestrio(*words, "--json")
+        left = list(tmp_path.iterdir())
+    second = attestrio(*words)
+
+    assert (first.code, first.error["code"], left) == (4, "file_unwritable", [])
+    assert second.code == 0
+    assert stat.S_IMODE((tmp_path / "genesis.json").stat().st_mode) & 0o044 == 0o044 & ~umask()
+
+
+def umask():
+    now = os.umask(0)
+    os.umask(now)
+    return now
 
 
 def test_show_lists_the_committee_with_weights_and_threshold(attestrio, tmp_path):

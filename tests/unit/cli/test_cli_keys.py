@@ -1,5 +1,7 @@
 """`attestrio keys`: what is printed, what is written, and what is never shown."""
 
+import errno
+import os
 import stat
 
 import pytest
@@ -44,6 +46,34 @@ def test_the_public_key_of_either_kind_is_found_by_its_prefix(attestrio, tmp_pat
     ended = attestrio("keys", "public", tmp_path / "node.key", "--json")
 
     assert ended.document == {"public": secret.public().to_text(), "file": str(tmp_path / "node.key")}
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A disk that has no room for a new file, until told otherwise."""
+
+    def full(_handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        yield patch.undo
+
+
+def test_a_full_disk_leaves_no_key_and_is_exit_4(attestrio, tmp_path, full_disk):
+    file = tmp_path / "my.key"
+
+    first = attestrio("keys", "generate", file)
+    left = list(tmp_path.iterdir())
+    full_disk()
+    second = attestrio("keys", "generate", file)
+
+    assert (first.code, first.out, left) == (4, "", [])
+    assert first.err == (
+        f"attestrio: {file} cannot be written (No space left on device): mend the disk, then try again"
+        " [file_unwritable]\n"
+    )
+    assert second.code == 0
 
 
 def test_a_key_is_never_overwritten(attestrio, tmp_path):

@@ -1,5 +1,6 @@
 """`node run` and `main-node run`: what ends a start before it has begun."""
 
+import os
 import sqlite3
 
 import pytest
@@ -116,7 +117,7 @@ def test_a_wrong_key_in_the_environment_is_named_and_not_repeated(node, monkeypa
 
 @pytest.mark.parametrize(
     ("path", "problem"),
-    [("/dev/zero", "cannot be read (longer than "), ("/nowhere", "cannot be read (No such file or directory)")],
+    [("/dev/zero", "cannot be read (not a regular file)"), ("/nowhere", "cannot be read (No such file or directory)")],
 )
 def test_a_key_file_that_cannot_be_read_says_how_to_make_one(node, path, problem):
     ended = node("--set", f"keys.attester_file={path}")
@@ -195,6 +196,33 @@ def test_a_batch_file_in_a_folder_that_is_not_there_is_said(main_node, tmp_path)
     ended = main_node("--set", f"batches.file={tmp_path}/nowhere/batches.jsonl")
 
     one_sentence(ended, 2, "batch_file_unusable", f"{tmp_path}/nowhere is not a directory")
+
+
+# what nobody may have to wait for
+
+
+@pytest.mark.parametrize("key", ["keys.attester_file", "genesis.file"])
+def test_a_pipe_in_place_of_a_key_or_genesis_file_ends_the_start(node, tmp_path, key):
+    os.mkfifo(tmp_path / "fifo")
+
+    ended = node("--set", f"{key}={tmp_path}/fifo")
+
+    one_sentence(ended, 2, "bad_config", f"{key} {tmp_path}/fifo: cannot be read (not a regular file); ")
+
+
+def test_a_pipe_in_place_of_the_batch_file_ends_the_start(main_node, tmp_path):
+    os.mkfifo(tmp_path / "batches.jsonl")
+
+    ended = main_node()
+
+    one_sentence(ended, 2, "batch_file_unusable", f"{tmp_path}/batches.jsonl cannot be read: not a regular file")
+
+
+def test_a_pipe_in_place_of_the_marker_ends_the_start(node, tmp_path):
+    (tmp_path / "data").mkdir()
+    os.mkfifo(tmp_path / "data" / "ATTESTRIO")
+
+    one_sentence(node(), 4, "data_dir_foreign", tmp_path / "data", "its ATTESTRIO is not a regular file")
 
 
 # the data directory

@@ -74,6 +74,14 @@ def test_a_start_killed_while_marking_the_directory_is_taken_up_again(tmp_path):
         assert "layout 1" in (tmp_path / "ATTESTRIO").read_text()
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_a_marker_that_is_no_file_is_refused_and_nobody_waits_for_it(tmp_path, make):
+    make(tmp_path / "ATTESTRIO")
+
+    with pytest.raises(DataDirForeign, match="its ATTESTRIO is not a regular file"):
+        DataDir.open(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["file", "file/below"])
 def test_a_path_that_is_no_directory_is_refused(tmp_path, name):
     (tmp_path / "file").touch()
