@@ -35,16 +35,19 @@ def status(number):
 class Node:
     """A node that counts votes: watch, register, store and finder."""
 
-    def __init__(self, first_batch=None):
+    def __init__(self, first_batch=None, store=None):
         self.watch = AttestationStatusWatch(GENESIS)
         self.votes = VotesWatch(COMMITTEE, GENESIS)
-        self.store = MemoryBatchStore(GENESIS)
+        self.store = store or MemoryBatchStore(GENESIS)
         self.finder = QCFinder(
             self.watch, self.votes, self.store, COMMITTEE, GENESIS, DutyLog(trio.current_time), first_batch=first_batch
         )
 
     async def start(self, nursery):
         await nursery.start(self.store.run)
+        await self.start_finder(nursery)
+
+    async def start_finder(self, nursery):
         nursery.start_soon(self.finder.run)
         await settle()
 
@@ -180,3 +183,28 @@ async def test_certificate_of_a_batch_that_is_late_here_does_not_stop_its_succes
 
     assert before == []
     assert await node.certified() == [2, 3]
+
+
+async def test_restarted_node_that_hears_a_later_status_first_still_certifies_what_comes_after_its_newest(nursery):
+    """Nobody told it where attestation begins; what it has stored says from where on it still needs votes."""
+    before = Node()
+    await nursery.start(before.store.run)
+    async with trio.open_nursery() as life:
+        await before.start_finder(life)
+        await before.holds(10)
+        before.watch.update(status(10))
+        before.votes.add([key.sign_batch(batch(10)) for key in KEYS])
+        await settle()
+        life.cancel_scope.cancel()
+
+    after = Node(store=before.store)
+    await after.start_finder(nursery)
+    after.watch.update(status(12))
+    await settle()
+    floor = after.votes.min_batch_number
+    await after.holds(11, 12)
+    after.votes.add([key.sign_batch(batch(11)) for key in KEYS])
+    await settle()
+
+    assert floor == 11
+    assert await after.certified() == [10, 11]

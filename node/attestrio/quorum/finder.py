@@ -29,8 +29,8 @@ class QCFinder:
     """Takes each quorum the committee reaches, stores its certificate, and lets the floor follow.
 
     Where the floor is. At the start: at `first_batch`, which is the same on every node and after every restart; on a
-    node that has none configured, at the first status heard. From then on it is the smaller of the status and the
-    number after the newest certificate stored here. Both are needed:
+    node that has none configured, at the first status heard, but not past the number after the newest certificate
+    stored here before a restart. From then on it is the smaller of the status and that number. Both are needed:
 
     * Not past the newest certificate stored here, or a status that was told too early (PR #161 of era-consensus)
       would make this node ignore votes for a batch that nobody has certified. Votes are sent once per connection, so
@@ -68,7 +68,8 @@ class QCFinder:
         """Collect certificates until cancelled."""
         stored = await self.store.last_qc()
         progress = _Progress(stored=stored.batch.number if stored else None)
-        self.votes.raise_floor(await self._first())
+        first = await self._first()
+        self.votes.raise_floor(first if progress.stored is None else min(first, progress.stored.next()))
         self._move_floor(progress)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._follow_status, progress)

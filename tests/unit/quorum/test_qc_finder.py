@@ -207,6 +207,31 @@ async def test_restarted_node_puts_the_floor_after_its_newest_certificate(nurser
     assert node.votes.min_batch_number == 8
 
 
+async def test_restarted_node_without_a_first_batch_puts_the_floor_after_its_newest_certificate_too(nursery):
+    node = Node(told=12)
+    node.store.arrive(10)
+    node.store.kept[10] = BatchQC(batch(10), {key.public(): vote(key, 10).signature for key in KEYS})
+
+    await started(nursery, node)
+
+    assert node.votes.min_batch_number == 11
+
+
+async def test_older_certificate_that_is_stored_later_does_not_lower_what_the_floor_follows(nursery):
+    node = await started(nursery, Node(first_batch=2, told=2))
+    await node.voted(2)
+    await node.voted(3)
+    node.store.arrive(3)
+    await settle()
+
+    node.store.arrive(2)
+    await settle()
+    await node.told(4)
+
+    assert node.announced == [3, 2]
+    assert node.votes.min_batch_number == 4
+
+
 # Nothing waits in line
 
 
