@@ -106,6 +106,51 @@ async def test_votes_before_a_bad_one_are_announced():
     assert votes == [vote(KEYS[0], 5)]
 
 
+LISTS_OF_BOTH_SIZES = pytest.mark.parametrize(
+    "verifier",
+    [lambda: Verifier(threads_from=1_000), lambda: Verifier(in_thread, threads_from=1)],
+    ids=["checked inline", "checked in threads"],
+)
+
+
+@LISTS_OF_BOTH_SIZES
+async def test_list_that_makes_a_quorum_wakes_who_waits_for_one(nursery, verifier):
+    watch = VotesWatch(COMMITTEE, GENESIS, verifier())
+    found = []
+
+    async def finder():
+        found.append(await watch.wait_quorum())
+        done.set()
+
+    done = trio.Event()
+    nursery.start_soon(finder)
+    await trio.testing.wait_all_tasks_blocked()
+    await watch.add_many([vote(key, 5) for key in KEYS])
+
+    with trio.fail_after(5):
+        await done.wait()
+    assert [certificate.batch for certificate in found] == [batch(5)]
+
+
+@LISTS_OF_BOTH_SIZES
+async def test_list_wakes_who_waits_for_newer_votes(nursery, verifier):
+    watch = VotesWatch(COMMITTEE, GENESIS, verifier())
+    got = []
+
+    async def peer():
+        got.extend((await watch.wait_newer(0))[0])
+        done.set()
+
+    done = trio.Event()
+    nursery.start_soon(peer)
+    await trio.testing.wait_all_tasks_blocked()
+    await watch.add_many([vote(key, 5) for key in KEYS[:3]])
+
+    with trio.fail_after(5):
+        await done.wait()
+    assert got == [vote(key, 5) for key in KEYS[:3]]
+
+
 def test_floor_of_a_watch_never_sinks():
     watch = watch_with(vote(KEYS[0], 5))
 
