@@ -20,6 +20,8 @@ from attestrio.kit.files import read_bounded
 
 PREFIX = "ATTESTRIO_"
 MAX_FILE = 1 << 20  # bytes of a configuration; one with every key has about 2,000
+MAX_NUMBER = (1 << 63) - 2  # of the store, of batches; also more than anybody keeps
+MAX_SECONDS = 1_000_000_000  # some 30 years: a time without end is a slip
 MAX_KEY_FILE = 4096  # bytes of a key file; a key has 91
 MAX_GENESIS_FILE = 16 << 20  # bytes of a genesis file; 10,000 attesters are about 1.2 MB
 
@@ -57,6 +59,18 @@ def _positive(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not value > 0:
             raise ValueError(f"{name} has to be above 0, not {value}")
+        if value is not None and not value <= _largest(value):
+            raise ValueError(f"{name} has to be {_largest(value)} at most")
+
+
+def _not_negative(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value <= _largest(value):
+            raise ValueError(f"{name} has to be from 0 to {_largest(value)}, not {value}")
+
+
+def _largest(value: float) -> float:
+    return MAX_NUMBER if isinstance(value, int) else MAX_SECONDS
 
 
 class NodeSection(Section, frozen=True):
@@ -99,8 +113,7 @@ class MainNodeSection(Section, frozen=True):
 
     def __post_init__(self) -> None:
         _positive(poll_s=self.poll_s, timeout_s=self.timeout_s, max_answer_bytes=self.max_answer_bytes)
-        if self.stale_grace_s < 0:
-            raise ValueError(f"stale_grace_s has to be 0 or more, not {self.stale_grace_s}")
+        _not_negative(stale_grace_s=self.stale_grace_s)
         if self.url is not None and self.urls:
             raise ValueError("url and urls exclude each other")
         if len(set(self.urls)) != len(self.urls):
@@ -120,8 +133,8 @@ class BatchesSection(Section, frozen=True):
 
     def __post_init__(self) -> None:
         _positive(poll_s=self.poll_s)
-        if self.first is not None and not 0 <= self.first < 1 << 64:
-            raise ValueError("first has to be a number of 64 bits")
+        if self.first is not None and not 0 <= self.first <= MAX_NUMBER:
+            raise ValueError(f"first has to be a number from 0 to {MAX_NUMBER}")
 
 
 class ProtectionSection(Section, frozen=True):
@@ -135,8 +148,7 @@ class ProtectionSection(Section, frozen=True):
 
     def __post_init__(self) -> None:
         _positive(keep_votes=self.keep_votes)
-        if not self.listen_s >= 0:
-            raise ValueError(f"listen_s has to be 0 or more, not {self.listen_s}")
+        _not_negative(listen_s=self.listen_s)
 
 
 class ServeSection(Section, frozen=True):
@@ -243,6 +255,11 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise BadConfig(str(path), "cannot be read: not UTF-8 text") from None
     except tomllib.TOMLDecodeError as exc:
         raise BadConfig(str(path), f"not TOML: {exc}") from None
+    except ValueError:  # Python reads no number of more than 4,300 digits
+        raise BadConfig(str(path), "holds a number that is too long") from None
+    except RecursionError:
+        raise BadConfig(str(path), "nested too deep") from None
+    _refuse_unknown(table, str(path))
     if "attester" in table.get("keys", {}):
         raise BadConfig(
             str(path), "keys.attester may not stand in a file: use keys.attester_file or ATTESTRIO_KEYS_ATTESTER"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from attestrio.config import (
+    MAX_NUMBER,
     BadConfig,
     NodeConfig,
     Secret,
@@ -13,6 +14,7 @@ from attestrio.config import (
     load_config,
     unused_environment,
 )
+from attestrio.store import api
 
 
 @pytest.fixture
@@ -74,8 +76,18 @@ def test_paths_in_a_file_are_taken_from_its_folder(file):
         ('[main_node]\npoll_s = "fast"\n', "main_node.poll_s: Expected `float | null`, got `str`"),
         ("[main_node]\npoll_s = 0.0\n", "main_node: poll_s has to be above 0, not 0.0"),
         ("[main_node]\npoll_s = nan\n", "main_node: poll_s has to be above 0, not nan"),
-        ("[main_node]\nstale_grace_s = -1.0\n", "main_node: stale_grace_s has to be 0 or more, not -1.0"),
-        ("[batches]\nfirst = -1\n", "batches: first has to be a number of 64 bits"),
+        ("[main_node]\nstale_grace_s = -1.0\n", "main_node: stale_grace_s has to be from 0 to 1000000000, not -1.0"),
+        ("[main_node]\npoll_s = inf\n", "main_node: poll_s has to be 1000000000 at most"),
+        ("[main_node]\ntimeout_s = inf\n", "main_node: timeout_s has to be 1000000000 at most"),
+        ("[main_node]\nstale_grace_s = nan\n", "main_node: stale_grace_s has to be from 0 to 1000000000, not nan"),
+        ("[protection]\nlisten_s = inf\n", "protection: listen_s has to be from 0 to 1000000000, not inf"),
+        (f"[protection]\nkeep_votes = 1{'0' * 400}\n", f"protection: keep_votes has to be {MAX_NUMBER} at most"),
+        ("[batches]\nfirst = -1\n", f"batches: first has to be a number from 0 to {MAX_NUMBER}"),
+        (f"[batches]\nfirst = {2**64 - 1}\n", f"batches: first has to be a number from 0 to {MAX_NUMBER}"),
+        (f"[batches]\nfirst = {'9' * 5000}\n", "holds a number that is too long"),
+        (f"a = {'[' * 50_000}\n", "nested too deep"),
+        ("keys = 5\n", "keys has to be a section: [keys]"),
+        ('keys = "attester"\n', "keys has to be a section: [keys]"),
         ('[batches]\nsource = "file"\n', 'batches: source = "file" needs the key file'),
         ('[batches]\nsource = "rumour"\n', "batches.source: Invalid enum value 'rumour'"),
         ("[node\n", "not TOML: Expected ']' at the end of a table declaration (at line 1, column 6)"),
@@ -90,6 +102,10 @@ def test_a_mistake_names_the_file_the_key_and_the_remedy(file, text, said):
 
     assert str(caught.value).startswith(f"{path}: {said}")
     assert caught.value.exit_code == 2
+
+
+def test_the_first_batch_may_be_any_that_the_store_holds():
+    assert load_config(overrides={"batches.first": str(api.MAX_NUMBER)}).batches.first == api.MAX_NUMBER == MAX_NUMBER
 
 
 def test_a_missing_file_is_named(tmp_path):
