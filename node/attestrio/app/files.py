@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from attestrio.config import BadConfig, NodeConfig
@@ -9,6 +10,7 @@ from attestrio.errors import NodeError
 from attestrio.kit.files import read_bounded
 from attestrio.roles import AttesterSecretKey, Genesis
 
+KIND = re.compile(r"(attester|node|validator):(public|secret):")
 MAX_KEY_FILE = 4096  # bytes; a key has 91
 MAX_GENESIS_FILE = 16 << 20  # bytes; 10,000 attesters are about 1.2 MB
 
@@ -43,7 +45,15 @@ def attester_key(config: NodeConfig) -> AttesterSecretKey | None:
     try:
         return AttesterSecretKey.from_text(text.strip())
     except NodeError:
-        raise BadConfig(where, "invalid format: expected attester:secret:secp256k1: and 64 hex digits") from None
+        raise BadConfig(where, f"{_kind(text)}: expected attester:secret:secp256k1: and 64 hex digits") from None
+
+
+def _kind(text: str) -> str:
+    """What a text that is no attester key looks like; of the text itself nothing is repeated."""
+    found = KIND.match(text.strip())
+    if found is None or found[0] == "attester:secret:":
+        return "invalid format"
+    return f"a {found[2]} key of a{'n' if found[1] == 'attester' else ''} {found[1]}"
 
 
 def genesis_of_file(config: NodeConfig) -> Genesis | None:

@@ -88,10 +88,14 @@ def write_secret(path: Path, text: str) -> None:
 
 
 def write_marker(path: Path, key: AttesterPublicKey) -> None:
-    """Write that the key in `path` never signed. Raises BadKeyFile where that cannot be done; the key is there then."""
+    """Write that the key in `path`, just made, never signed. Raises BadKeyFile where that cannot be done; the key is
+    there then. On a disk that is full or failing neither is: FileUnwritable."""
     try:
         mark_unused(path, key)
     except OSError as exc:
+        if exc.errno in DISK_FAULTS:
+            path.unlink(missing_ok=True)  # nobody has seen it, and in its place it would refuse the next attempt
+            raise FileUnwritable(path, exc) from None
         raise BadKeyFile(
             path,
             f"is written, {marker_of(path).name} is not ({exc.strerror}): start once with --init-protection",

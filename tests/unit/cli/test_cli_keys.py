@@ -76,6 +76,19 @@ def test_a_full_disk_leaves_no_key_and_is_exit_4(attestrio, tmp_path, full_disk)
     assert second.code == 0
 
 
+def test_a_disk_that_is_full_after_the_key_leaves_neither_key_nor_marker(attestrio, tmp_path, monkeypatch):
+    def full_after_the_key(handle):
+        if (tmp_path / "my.key").exists() and stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full_after_the_key)
+
+    ended = attestrio("keys", "generate", tmp_path / "my.key", "--json")
+
+    assert (ended.code, ended.error["code"]) == (4, "file_unwritable")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_key_is_never_overwritten(attestrio, tmp_path):
     file = tmp_path / "my.key"
     file.write_text("precious")

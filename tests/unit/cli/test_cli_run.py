@@ -106,6 +106,24 @@ def test_a_wrong_key_file_is_named_and_its_content_is_not(node, tmp_path, text):
     assert "0101" not in ended.err
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("node:secret:ed25519:" + "01" * 32, "a secret key of a node"),
+        ("validator:secret:bls12_381:" + "01" * 32, "a secret key of a validator"),
+        (SECRETS[0].public().to_text(), "a public key of an attester"),
+    ],
+)
+def test_a_key_of_another_kind_is_called_by_its_kind(node, tmp_path, text, kind):
+    file = tmp_path / "attester.key"
+    file.write_text(text + "\n")
+
+    ended = node("--set", f"keys.attester_file={file}")
+
+    one_sentence(ended, 2, "bad_config", f"keys.attester_file {file}: {kind}: expected attester:secret:secp256k1:")
+    assert text.rpartition(":")[2] not in ended.err
+
+
 def test_a_wrong_key_in_the_environment_is_named_and_not_repeated(node, monkeypatch):
     monkeypatch.setenv("ATTESTRIO_KEYS_ATTESTER", "01" * 31)
 
