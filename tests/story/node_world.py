@@ -24,6 +24,7 @@ from attestrio.config import (
 from attestrio.duty import EndState
 from attestrio.errors import SafetyError, leaves
 from attestrio.kit.blocking import inline
+from attestrio.protection.epochs import RollbackNeedsRestart
 from attestrio.roles import (
     AttesterSecretKey,
     BatchNumber,
@@ -41,6 +42,7 @@ from attestrio.store.memory import MemoryBatchStore
 
 MAIN = "main-node"
 POLL_S = 1.0
+WHOLE_DUTY = ["told", "persisted", "hashed", "recorded", "signed", "sent", "seen", "certified"]
 
 
 def key(index):
@@ -48,9 +50,9 @@ def key(index):
     return AttesterSecretKey.from_bytes(bytes([index]) * 32)
 
 
-def genesis_of(weights, fork=0):
+def genesis_of(weights, fork=0, chain_id=270):
     return Genesis(
-        chain_id=270,
+        chain_id=chain_id,
         fork_number=fork,
         first_block=0,
         protocol_version=1,
@@ -68,9 +70,9 @@ class World:
     `up` are the nodes that run, by name; `ended` what ended a node that was not stopped.
     """
 
-    def __init__(self, nursery, folder, weights, *, weather=Weather(), seed=0, first=0, sealed=100):
+    def __init__(self, nursery, folder, weights, *, weather=Weather(), seed=0, first=0, sealed=100, fork=0):
         self.nursery, self.folder, self.first = nursery, folder, first
-        self.genesis = genesis_of(weights)
+        self.genesis = genesis_of(weights, fork)
         self.committee = self.genesis.attesters
         self.chain = SimChain(self.genesis.hash(), first=first)
         self.chain.seal(sealed)
@@ -115,7 +117,13 @@ class World:
     async def start(self, *names, stale_grace_s=60.0, **parts):
         """Start nodes; `parts` replace what they would be given. Each is at rest before the next one starts."""
         for name in names:
-            given = {"init_protection": True, "run_blocking": inline, "store": await self.store(name), "link": self.network.link(name), "batch_source": self.chain}
+            given = {
+                "init_protection": True,
+                "run_blocking": inline,
+                "store": await self.store(name),
+                "link": self.network.link(name),
+                "batch_source": self.chain,
+            }
             if name != MAIN:
                 given["status_client"] = (await self.sim(name)).client()
             run = partial(run_node, self.config(name, stale_grace_s=stale_grace_s), **(given | parts))
@@ -149,7 +157,7 @@ class World:
             self._lives[name] = scope, gone
             try:
                 await run(task_status=task_status)
-            except* SafetyError as group:
+            except* (SafetyError, RollbackNeedsRestart) as group:
                 (self.ended[name],) = leaves(group)
             finally:
                 self.up.pop(name, None)
@@ -176,6 +184,10 @@ class World:
     def steps(self, name, number):
         """The steps of one batch that were done, each once, in order."""
         return list(dict.fromkeys(event.step for event in self.up[name].duty.timeline(number) if event.reason == "ok"))
+
+    def details(self, name, number, step):
+        """What was said beside one step of a batch."""
+        return [event.detail for event in self.up[name].duty.timeline(number) if event.step is step]
 
     def troubles(self, name, number):
         """What kept a step of one batch from being done for a while or for good, as `step:reason`, each once."""

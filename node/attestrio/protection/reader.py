@@ -49,6 +49,10 @@ class RecordReader:
         found = rows.epochs(self.connection, newest=True)
         return found[0] if found else None
 
+    def epochs(self) -> list[EpochRow]:
+        """All epochs, oldest first."""
+        return rows.epochs(self.connection)
+
     def refusals(self) -> int:
         """How many refused votes are remembered."""
         return int(self.connection.execute("SELECT count(*) FROM refusals").get)

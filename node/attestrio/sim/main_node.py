@@ -34,7 +34,7 @@ class SimMainNode:
 
     def __init__(
         self,
-        store: BatchStore,
+        store: BatchStore | None,
         genesis: Genesis | None,
         *,
         fault: Fault = HEALTHY,
@@ -65,6 +65,10 @@ class SimMainNode:
     @up.setter
     def up(self, up: bool) -> None:
         self._up.value = up
+
+    def show(self, store: BatchStore | None, genesis: Genesis | None) -> None:
+        """Answer from these from now on: a new epoch. None, between two epochs: the honest answer is null."""
+        self._server.show(store, genesis)
 
     def client(self, *, timeout_s: float = 10.0, url: str = MEMORY_URL) -> MainNodeClient:
         """A client that reaches this main node in memory, without sockets or threads."""
