@@ -7,8 +7,8 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -116,15 +116,16 @@ async def collect(cluster: Cluster, batches: int | None, done: list[BatchQC], ou
     async with trio.open_nursery() as nursery:
         with display(cluster, output) as show:
             nodes = await nursery.start(cluster.run)
-            async for certificate in new_certificates(nodes[MAIN]):
-                done.append(certificate)
-                show(certificate)
-                if len(done) == batches:
-                    break
+            async with aclosing(new_certificates(nodes[MAIN])) as certificates:
+                async for certificate in certificates:
+                    done.append(certificate)
+                    show(certificate)
+                    if len(done) == batches:
+                        break
         nursery.cancel_scope.cancel()
 
 
-async def new_certificates(node: RunningNode) -> AsyncIterator[BatchQC]:
+async def new_certificates(node: RunningNode) -> AsyncGenerator[BatchQC, None]:
     """Certificates of `node` in order, each once it is durable, from the first after those that were there before."""
     epoch = await node.wait_epoch()
     last = await epoch.store.last_qc()

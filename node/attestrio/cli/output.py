@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TextIO
 
 from cyclopts import Parameter
 
@@ -23,7 +25,7 @@ class Usage(SetupError):
 
 
 class OutputUnwritable(SetupError):
-    """The result cannot be printed: a full disk, mostly. What the command did is done."""
+    """The result cannot be printed: a full disk, or a closed stream. What the command did is done."""
 
     code: ClassVar[str] = "output_unwritable"
     exit_code = 4
@@ -61,8 +63,33 @@ class Output:
 
 def say(text: str) -> None:
     """Print one text to stdout, at once. Raises OutputUnwritable; BrokenPipeError when the reader has left."""
+    print(text, flush=True)
+
+
+class CheckedStdout:
+    """Standard output whose faults are told from those of other files, whoever prints: we, the help, a table."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Raises OutputUnwritable; BrokenPipeError when the reader has left."""
+        with _stdout_faults():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        """Raises as `write`."""
+        with _stdout_faults():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a stream has
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _stdout_faults() -> Iterator[None]:
     try:
-        print(text, flush=True)
+        yield
     except BrokenPipeError:
         raise
     except OSError as exc:
@@ -90,10 +117,23 @@ def report(exc: NodeError, *, as_json: bool) -> int:
     """Print one sentence (or one JSON document) to stderr; returns the exit code."""
     text = " ".join(scrubbed(str(exc)).split())
     if as_json:
-        print(json.dumps({"error": {"code": exc.code, "message": text}}), file=sys.stderr)
+        complain(json.dumps({"error": {"code": exc.code, "message": text}}))
     else:
-        print(f"attestrio: {text} [{exc.code}]", file=sys.stderr)
+        complain(f"attestrio: {text} [{exc.code}]")
     return exc.exit_code
+
+
+def complain(text: str) -> None:
+    """Print one text to stderr. Where that cannot be done, the exit code has to say it alone."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """What is buffered cannot be written; the interpreter would try again at its end, and change the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def scrubbed(text: str) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
-from attestrio.cli.output import OutputUnwritable, Usage, report, worst
+from attestrio.cli.output import CheckedStdout, OutputUnwritable, Usage, complain, report, silence, worst
 from attestrio.errors import NodeError
 
 app = App(
@@ -35,6 +35,8 @@ for name, place in {
     "protection": "protection:app",
     "receipt": "receipt:app",
     "equivocation": "equivocation:app",
+    "rollback": "rollback:rollback",
+    "epoch": "rollback:epoch",
 }.items():
     app.command(f"attestrio.cli.{place}", name=name)
 
@@ -45,7 +47,9 @@ INTERRUPTED = 128 + signal.SIGINT
 def run_command(tokens: Sequence[str]) -> int:
     """Run one command; its exit code, see README, exit codes. Raises SystemExit only for a signal."""
     try:
-        code = app(list(tokens), exit_on_error=False, print_error=False, verbose=False)
+        with redirect_stdout(CheckedStdout(sys.stdout)):
+            code = app(list(tokens), exit_on_error=False, print_error=False, verbose=False)
+            sys.stdout.flush()
     except BaseException as exc:
         one = worst(exc)
         if isinstance(one, SystemExit):
@@ -60,20 +64,15 @@ def _ended_by(one: BaseException, whole: BaseException, *, as_json: bool) -> int
         case KeyboardInterrupt():
             return INTERRUPTED
         case BrokenPipeError():  # the reader left, as in `attestrio ... | head`: it has what it wanted
-            _silence_stdout()
+            silence(sys.stdout)
             return 0
         case CycloptsError():
             command = " ".join(["attestrio", *(one.command_chain or ())])
             return report(Usage(f"{one} Try `{command} --help`."), as_json=as_json)
         case NodeError():
             if isinstance(one, OutputUnwritable):
-                _silence_stdout()
+                silence(sys.stdout)
             return report(one, as_json=as_json)
-    traceback.print_exception(whole)
-    print(f"attestrio: this is a bug, please report the lines above: {type(one).__name__} [bug]", file=sys.stderr)
+    lines = "".join(traceback.format_exception(whole))
+    complain(f"{lines}attestrio: this is a bug, please report the lines above: {type(one).__name__} [bug]")
     return BUG
-
-
-def _silence_stdout() -> None:
-    """What is still buffered cannot be written; the interpreter would try again at its end and complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -5,18 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import FrameType
 
 import trio
 
+from attestrio.cli import SIGNALS
 from attestrio.kit.notify import STOPPING, notify
 
 log = logging.getLogger("attestrio.cli")
 
 
 async def until_signal(work: Callable[[], Awaitable[object]]) -> int:
-    """Run `work` until it returns (0) or a signal comes (128 + its number), also while it is still starting."""
+    """Run `work` until it returns (0) or a signal comes (128 + its number), also while it is still starting.
+
+    Signals after the first are not obeyed, and that stays so when this has returned: what the caller cleans up then
+    is not interrupted either. `cli.main` ends it.
+    """
     code = 0
+
+    def not_twice(number: int, _frame: FrameType | None) -> None:
+        if not code:
+            sys.exit(128 + number)  # before trio listens, or after
 
     async def obey(signals: AsyncIterator[int]) -> None:
         nonlocal code
@@ -26,9 +37,15 @@ async def until_signal(work: Callable[[], Awaitable[object]]) -> int:
         code = 128 + number
         nursery.cancel_scope.cancel()
 
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(obey, aiter(signals))
-            await work()
-            nursery.cancel_scope.cancel()
+    before = {number: signal.signal(number, not_twice) for number in SIGNALS}
+    try:
+        with trio.open_signal_receiver(*SIGNALS) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(obey, aiter(signals))
+                await work()
+                nursery.cancel_scope.cancel()
+    finally:
+        if not code:
+            for number, handler in before.items():
+                signal.signal(number, handler)
     return code
