@@ -1,0 +1,79 @@
+"""What is still to be said to one peer: the votes it has not been sent and did not send itself. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from attestrio.gossip.votes_wire import MAX_PUSH, VoteCodec, check_max_bytes
+from attestrio.roles import BatchNumber, Committee, SignedBatch
+
+
+class VoteLog(Protocol):
+    """Where new votes come from: a `VotesWatch` or a `VoteRegister`."""
+
+    @property
+    def min_batch_number(self) -> BatchNumber: ...
+
+    def newer_than(self, mark: int) -> tuple[list[SignedBatch], int]: ...
+
+
+class Outbox:
+    """What one connection still has to send: a cursor into the log, less what came from that peer.
+
+    A new connection starts with everything the log holds. One vote a member is kept, its newest, so memory is bounded
+    by the committee: about 200 B a member for what the peer sent, 100 B for what waits. Cost of a new vote: O(1),
+    whatever the size of the log.
+
+    Args:
+      log: the votes of one epoch, all of members of `committee`.
+      codec: that of the epoch, shared by all its connections.
+      max_bytes: of one push.
+    """
+
+    def __init__(self, log: VoteLog, codec: VoteCodec, committee: Committee, max_bytes: int = MAX_PUSH) -> None:
+        check_max_bytes(max_bytes)
+        self._log = log
+        self._codec = codec
+        self._committee = committee
+        self._max_bytes = max_bytes
+        self._mark = 0
+        self._waiting: dict[bytes, SignedBatch] = {}  # by key, oldest first
+        self._heard: dict[bytes, bytes] = {}  # key to signature of the newest vote the peer sent of it
+
+    def heard(self, votes: Iterable[SignedBatch]) -> None:
+        """The peer sent `votes`: they are not sent to it. Call it before they are counted; O(1) each.
+
+        Key and signature stand for the bytes of a vote, since a good signature fits one message. Two signers with one
+        key make different bytes for the same batch: the peer gets the other one's too. Strangers are not noted, the
+        log has none of theirs. Whoever sends what is no vote keeps nothing but the real one from itself.
+        """
+        for vote in votes:
+            if vote.key in self._committee:
+                self._heard[vote.key.raw] = vote.signature.raw
+
+    def next_push(self) -> bytes | None:
+        """The body of the next push, or None: there is nothing to say now. What it holds counts as sent.
+
+        The newest votes go first: a backlog of thousands takes many pushes, and a vote made meanwhile does not queue
+        behind it. Inside a push the oldest stands first. Votes that have fallen below the floor are left out.
+        """
+        newer, self._mark = self._log.newer_than(self._mark)
+        for vote in newer:
+            key = vote.key.raw
+            self._waiting.pop(key, None)  # replaced, and as new as its newest
+            self._waiting[key] = vote
+        floor, room = self._log.min_batch_number, self._max_bytes
+        chosen: list[bytes] = []
+        while self._waiting:
+            key, vote = self._waiting.popitem()
+            if vote.batch.number < floor or self._heard.get(key) == vote.signature.raw:
+                continue
+            entry = self._codec.entry(vote)
+            if len(entry) > room:
+                self._waiting[key] = vote
+                break
+            room -= len(entry)
+            chosen.append(entry)
+        chosen.reverse()
+        return b"".join(chosen) if chosen else None
