@@ -43,7 +43,7 @@ class Faults:
     full_at: int | None = None
     """From this one on no file grows (ENOSPC)."""
     ignore_syncs_of: Collection[str] = ()
-    """Files (names from the root of the disk) that are never synced although the disk says so: it lies, or the program
+    """Files (names from the root of the disk) whose syncs do nothing and are not counted: the disk lies, or the program
     forgot to ask. The files that SQLite keeps beside a database count as the database."""
     sync_s: float = 0.0
     """Seconds that every sync takes."""
@@ -161,6 +161,8 @@ class SimDisk:
         if isinstance(operation, Sync | SyncFolder) and self.faults.sync_s:
             self.faults.sleep(self.faults.sync_s)
         with self._lock:
+            if isinstance(operation, Sync) and self._ignored(operation.file):
+                return
             number = self._asked
             if self._in_flight is not None:
                 raise OSError(errno.EIO, "the process is dead")
@@ -174,8 +176,7 @@ class SimDisk:
                 raise OSError(errno.EIO, f"operation {number} failed")
             if self.faults.full_at is not None and number >= self.faults.full_at and self._grows(operation):
                 raise OSError(errno.ENOSPC, f"no space from operation {self.faults.full_at} on")
-            if not (isinstance(operation, Sync) and self._ignored(operation.file)):
-                self.tree.do(operation)
+            self.tree.do(operation)
             self.done.append(operation)
 
     def _grows(self, operation: Operation) -> bool:

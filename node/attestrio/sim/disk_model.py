@@ -22,7 +22,7 @@ class Survival(StrEnum):
     """Which of the operations that were not synced a crash leaves."""
 
     LOST = "lost"  # none: the power is cut with everything in caches
-    KILLED = "killed"  # all, and they are still not on disk: the process dies, the machine goes on
+    KILLED = "killed"  # all, and still not on disk but for the names: the process dies, the machine goes on
     TORN = "torn"  # all up to the last, and that one cut at a sector
     REORDERED = "reordered"  # any choice, whatever their order, some of them torn, some lengths without their bytes
 
@@ -134,6 +134,11 @@ class FileTree:
         """Every named file as processes see it. O(bytes)."""
         return {name: self._files[file].seen() for name, file in self.names().items()}
 
+    @property
+    def clean(self) -> bool:
+        """Whether everything is on disk."""
+        return not self._waiting and not any(content.waiting for content in self._files.values())
+
     def size(self, file: int) -> int:
         """As processes see it."""
         content = self._files[file]
@@ -149,7 +154,9 @@ class FileTree:
           in_flight: the operation the crash came in; it may have been done in part.
         """
         if survival is Survival.KILLED:
-            return self._copied()
+            left = self.copied()
+            left._settle_names()
+            return left
         names = self._names
         if survival is not Survival.LOST:
             naming = [*self._waiting, *([in_flight] if isinstance(in_flight, Rename | Remove) else [])]
@@ -169,11 +176,26 @@ class FileTree:
             files[file] = _Content(durable)
         return FileTree(files, dict(names))
 
-    def _copied(self) -> FileTree:
+    def copied(self) -> FileTree:
         files = {
             file: _Content(bytearray(content.durable), list(content.waiting)) for file, content in self._files.items()
         }
         return FileTree(files, dict(self._names), list(self._waiting))
+
+    def only(self, start: str) -> FileTree:
+        """The files whose names begin with `start`, and what waits for them."""
+        waiting = [
+            change
+            for change in self._waiting
+            if (change.source if isinstance(change, Rename) else change.name).startswith(start)
+        ]
+        names = {name: file for name, file in self._names.items() if name.startswith(start)}
+        return FileTree(self._files, names, waiting).copied()
+
+    def _settle_names(self) -> None:
+        # A file system writes its journal every few seconds, whoever asks; what is in files may stay for a minute.
+        self._names = self.names()
+        self._waiting.clear()
 
     def _sync_names(self, folder: str) -> None:
         # A journal has one order: what came before the last change in this folder is on disk with it.
