@@ -1,0 +1,1 @@
+"""Many streams over one encrypted byte stream, as machines that cannot wait."""

@@ -1,0 +1,1 @@
+"""Remote calls: their numbers, their messages, and the machine that runs them over a mux."""
