@@ -55,26 +55,40 @@ class CommandBox:
         """Leave a command, durably. Raises CommandNotPosted."""
         if not self.data_dir.is_dir():
             raise CommandNotPosted(f"{self.data_dir} is no data directory")
+        text = json.dumps({"verb": verb, "why": why, "at": time.time()}) + "\n"
+        if len(text) > MAX_BYTES:
+            raise CommandNotPosted(f"the reason is too long: {len(text)} bytes with the rest, limit {MAX_BYTES}")
         name = f"{time.time_ns():020d}-{os.getpid()}.json"
         folder = self.data_dir / FOLDER
         try:
-            write_new(folder / f".{name}", json.dumps({"verb": verb, "why": why, "at": time.time()}) + "\n")
+            write_new(folder / f".{name}", text)
             (folder / f".{name}").rename(folder / name)  # whole or not there
             sync_folder(folder)
         except OSError as exc:
             raise CommandNotPosted(f"{folder} cannot be written: {exc.strerror}") from exc
 
     def take(self) -> Command | None:
-        """The oldest command, gone from the box; None while it is empty. One that cannot be read is thrown away."""
+        """The oldest command, gone from the box; None while it is empty. One that cannot be read is thrown away.
+
+        One that cannot be taken away is not obeyed: it would be obeyed every second.
+        """
         for path in sorted((self.data_dir / FOLDER).glob("[0-9]*.json")):
+            command = _read(path)
             try:
-                with path.open("rb") as file:
-                    table = json.loads(file.read(MAX_BYTES))
-                command = Command(Verb(table["verb"]), str(table["why"]), float(table["at"]))
-            except (OSError, ValueError, KeyError, TypeError) as exc:
-                log.warning("%s is no command (%s), thrown away", path.name, exc)
-                command = None
-            path.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+            except OSError as exc:
+                log.error("%s cannot be taken away (%s), not obeyed", path, exc.strerror)
+                continue
             if command is not None:
                 return command
+        return None
+
+
+def _read(path: Path) -> Command | None:
+    try:
+        with path.open("rb") as file:
+            table = json.loads(file.read(MAX_BYTES))
+        return Command(Verb(table["verb"]), str(table["why"]), float(table["at"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
+        log.warning("%s is no command: %s", path.name, exc)
         return None
