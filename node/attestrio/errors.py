@@ -7,6 +7,7 @@ is what the process ends with when the error ends it.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -57,6 +58,25 @@ class DataDirInUse(SetupError):
 
     code = "data_dir_in_use"
     exit_code = 5
+
+
+class OutOfDescriptors(SetupError):
+    """The process, or the whole system, has as many files and sockets open as it may: raise the limit (`ulimit -n`)."""
+
+    code = "out_of_descriptors"
+    exit_code = 3
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: raise the limit on open files (`ulimit -n`, LimitNOFILE=), 1024 is enough")
+
+
+def for_want_of_descriptors(exc: BaseException | None) -> OSError | None:
+    """The system's refusal to open one more file, if that is among the causes of `exc`."""
+    while exc is not None:
+        if isinstance(exc, OSError) and exc.errno in (errno.EMFILE, errno.ENFILE):
+            return exc
+        exc = exc.__cause__ or exc.__context__
+    return None
 
 
 def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -1,13 +1,17 @@
 """What a shell can do to a command's streams, and people and supervisors who send a signal more than once."""
 
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 import trio
+from attestrio.mainnode.client import MainNodeClient
 from attestrio.roles import AttesterSecretKey
+from attestrio.sim.cluster import Cluster, ClusterSpec
 from processes import ATTESTRIO, environment, run, started
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -131,3 +135,44 @@ async def test_a_signal_that_is_repeated_while_a_network_is_prepared_changes_not
 
     assert (ended, running.out, running.err) == (143, "", "")
     assert os.listdir(tmp_path) == []
+
+
+# descriptors
+
+
+@pytest.mark.parametrize("limit", [8, 16, 32, 50])
+def test_a_network_without_enough_descriptors_says_what_is_missing(limit):
+    ended = run(*ONE_BATCH, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert ended.stderr.endswith(
+        ": raise the limit on open files (`ulimit -n`, LimitNOFILE=), 1024 is enough [out_of_descriptors]\n"
+    )
+    assert all(line.startswith('{"event": "accept') for line in ended.stderr.splitlines()[:-1]), "no traceback"
+
+
+async def test_a_main_node_without_descriptors_says_so_in_its_log_and_serves_again_afterwards(tmp_path):
+    genesis = Cluster(tmp_path, ClusterSpec(attesters=1)).prepare()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = (
+        *("main-node", "run", "--bind", f"127.0.0.1:{port}", "--data-dir", tmp_path / "main"),
+        *("--set", f"genesis.file={tmp_path}/genesis.json", "--set", "batches.source=file"),
+        *("--set", f"batches.file={tmp_path}/batches.jsonl"),
+    )
+
+    async with started(*words, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))) as running:
+        await running.wait_said("node running")
+        clients = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(60)]
+        await running.wait_said("accept returned EMFILE")
+        for one in clients:
+            await one.aclose()
+        async with MainNodeClient(f"http://127.0.0.1:{port}") as asking:
+            told = await asking.consensus_genesis()
+        code, _ = await running.stop(signal.SIGTERM)
+
+    assert told == genesis
+    assert code == 143
+    assert running.err.count("\n") == len(running.logged()), "log lines and nothing else: no traceback"
+    assert len([line for line in running.logged() if line.startswith("accept returned")]) == 1

@@ -11,6 +11,8 @@ import structlog
 
 Format = Literal["auto", "console", "json"]
 
+LOGGERS = ("attestrio", "trio")
+
 
 class StderrHandler(logging.Handler):
     """Writes to whatever is stderr at the time: a live table puts something of its own there while it is shown."""
@@ -22,8 +24,29 @@ class StderrHandler(logging.Handler):
             self.handleError(record)
 
 
+class SeldomFull(logging.Filter):
+    """Lets through what trio says when no connection can be accepted once in a while, and without its traceback: it
+    says so ten times a second for as long as it lasts."""
+
+    NAME = "trio.serve_listeners"
+    EVERY_S = 60.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name != self.NAME:
+            return True
+        if record.created - self._said < self.EVERY_S:
+            return False
+        self._said = record.created
+        record.exc_info = None
+        return True
+
+
 def set_up_logs(form: Format, level: str) -> None:
-    """Render every record of the standard library's loggers through structlog, to stderr."""
+    """Render every record of ours, and what trio has to say, through structlog, to stderr."""
     if form == "auto":
         form = "console" if sys.stderr.isatty() else "json"
     shared: list[structlog.types.Processor] = [
@@ -45,7 +68,9 @@ def set_up_logs(form: Format, level: str) -> None:
     )
     handler = StderrHandler()
     handler.setFormatter(formatter)
-    root = logging.getLogger("attestrio")
-    root.handlers[:] = [handler]
-    root.propagate = False
-    root.setLevel(level.upper())
+    handler.addFilter(SeldomFull())
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.propagate = False
+        logger.setLevel(level.upper())

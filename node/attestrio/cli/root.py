@@ -12,7 +12,7 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError
 
 from attestrio.cli.output import CheckedStdout, OutputUnwritable, Usage, complain, report, silence, worst
-from attestrio.errors import NodeError
+from attestrio.errors import NodeError, OutOfDescriptors, SafetyError, for_want_of_descriptors
 
 app = App(
     name="attestrio",
@@ -60,6 +60,9 @@ def run_command(tokens: Sequence[str]) -> int:
 
 def _ended_by(one: BaseException, whole: BaseException, *, as_json: bool) -> int:
     """Say what ended the command; the exit code. `one` is the exception that counts among those in `whole`."""
+    refused = None if isinstance(one, SafetyError | OutOfDescriptors) else for_want_of_descriptors(one)
+    if refused is not None:  # whatever could not be opened: the file is not what has to be mended
+        one = OutOfDescriptors(refused.strerror or str(refused))
     match one:
         case KeyboardInterrupt():
             return INTERRUPTED

@@ -7,6 +7,7 @@ Python, apsw hands the shared memory on), so that a test can put a misbehaving d
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,9 +16,10 @@ from typing import ClassVar
 
 import apsw
 
-from attestrio.errors import StorageUnusable
+from attestrio.errors import OutOfDescriptors, StorageUnusable
 
 BUSY_TIMEOUT_MS = 5_000
+DESCRIPTORS = 5  # of one database: itself, the log, its index, a journal, and the folder while it is synced
 SWITCH_RETRY_MS = 10
 QUICK_CHECK_MAX_BYTES = 4 << 20
 """Above this the full check would make the start cost grow with the history; what is damaged further in is found when
@@ -138,6 +140,20 @@ def storage_errors(path: str) -> Iterator[None]:
         raise ours from exc
 
 
+def _require_descriptors(path: str) -> None:
+    """Raise OutOfDescriptors where a database cannot be opened for want of them: SQLite does not say why."""
+    taken: list[int] = []
+    try:
+        taken.extend(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(DESCRIPTORS))
+    except OSError as exc:
+        if exc.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        raise OutOfDescriptors(f"{path} cannot be opened ({exc.strerror})") from exc
+    finally:
+        for handle in taken:
+            os.close(handle)
+
+
 def open_database(
     path: str | Path, *, application_id: int, schema: Sequence[str], vfs: str | None = None
 ) -> apsw.Connection:
@@ -155,6 +171,7 @@ def open_database(
     if not 0 < application_id < 1 << 31:
         raise ValueError(f"application_id {application_id} is not within 1..2^31-1")
     name = str(path)
+    _require_descriptors(name)
     with storage_errors(name):
         connection = apsw.Connection(name, vfs=vfs)
         try:
@@ -162,6 +179,7 @@ def open_database(
             check_identity(connection, name, application_id, len(schema))
             _set_durable(connection, name)
             _migrate(connection, name, application_id, schema)
+            _settle(connection)
         except BaseException:
             connection.close(True)
             raise
@@ -171,6 +189,7 @@ def open_database(
 def open_read_only(path: str | Path, *, application_id: int, version: int, vfs: str | None = None) -> apsw.Connection:
     """Open an existing database of ours without changing it. Raises as `open_database`; also for an empty file."""
     name = str(path)
+    _require_descriptors(name)
     with storage_errors(name):
         connection = apsw.Connection(name, flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
         try:
@@ -202,6 +221,16 @@ def check_identity(connection: apsw.Connection, path: str, application_id: int, 
         raise StorageNewer(path, current, version)
     if verdict != "ok":
         raise StorageCorrupt(path, str(verdict))
+
+
+def _settle(connection: apsw.Connection) -> None:
+    """Put on disk what can be read now: a commit syncs the whole log, not only what it adds.
+
+    A process that was killed between writing a transaction and its sync leaves it in the page cache. The next process
+    reads it like any other; acted upon, and then taken back by a power cut, it would be a promise broken.
+    """
+    version = _pragma(connection, "user_version")
+    connection.execute(f"BEGIN IMMEDIATE; PRAGMA user_version = {version}; COMMIT")
 
 
 def _set_durable(connection: apsw.Connection, path: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 from attestrio.cli import main
+from attestrio.cli.logs import LOGGERS
 
 TIMEOUT_S = 10
 
@@ -38,8 +39,8 @@ def attestrio(capsys, monkeypatch):
     for name in [name for name in os.environ if name.startswith("ATTESTRIO_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "80")
-    logger = logging.getLogger("attestrio")
-    before = logger.handlers[:], logger.propagate, logger.level
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    before = [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
 
     def run(*tokens):
         capsys.readouterr()
@@ -55,5 +56,6 @@ def attestrio(capsys, monkeypatch):
         return Ended(caught.value.code, out, err)
 
     yield run
-    logger.handlers[:], logger.propagate, level = before
-    logger.setLevel(level)
+    for logger, (handlers, propagate, level) in zip(loggers, before, strict=True):
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)

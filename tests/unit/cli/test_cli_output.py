@@ -1,5 +1,8 @@
 """Which of several errors counts, and what becomes of texts on their way out."""
 
+import errno
+import os
+
 import pytest
 from attestrio.cli import root
 from attestrio.cli.output import Output, report, scrubbed, worst
@@ -57,6 +60,34 @@ def test_lines_are_printed_as_they_come(capsys):
     Output().results(items())
 
     assert capsys.readouterr().out == "two\n"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_file_that_cannot_be_opened_for_want_of_descriptors_is_not_to_blame(capsys, monkeypatch, number):
+    def broken(*_args, **_kwargs):
+        try:
+            raise OSError(number, os.strerror(number), "genesis.json")
+        except OSError as exc:
+            raise SetupError(f"genesis.json cannot be read: {exc.strerror}") from None
+
+    monkeypatch.setattr(root, "app", broken)
+
+    code = root.run_command(["devnet"])
+
+    assert code == 3
+    assert capsys.readouterr().err == (
+        f"attestrio: {os.strerror(number)}: raise the limit on open files (`ulimit -n`, LimitNOFILE=), 1024 is enough"
+        " [out_of_descriptors]\n"
+    )
+
+
+def test_what_may_not_be_signed_counts_more_than_descriptors(capsys, monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise SafetyError("a contradiction") from OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(root, "app", broken)
+
+    assert root.run_command(["devnet"]) == 70
 
 
 def test_a_bug_is_exit_1_with_a_traceback_and_a_code(capsys, monkeypatch):
