@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -85,11 +86,28 @@ class JsonWire(Wire):
 
 
 def _parse(what: str, text: str | bytes) -> object:
+    """Any JSON value. One name twice in an object is refused: readers differ in which of the two counts, and everybody
+    has to see the same genesis."""
     try:
         parsed: object = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        json.loads(text, object_pairs_hook=_each_once)  # once more: msgspec, which is the stricter one, takes the last
+    except _TwiceError as exc:
+        raise Malformed(what, f"{exc!s:.40} twice") from None
+    except (msgspec.DecodeError, ValueError, RecursionError):
         raise Malformed(what, "not JSON") from None
     return parsed
+
+
+class _TwiceError(Exception):
+    """A name that stands twice in one object."""
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> None:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise _TwiceError(name)
+        seen.add(name)
 
 
 def _check_shape(path: str, told: Mapping[str, Any], schema: Descriptor, lenient: bool) -> None:
