@@ -135,7 +135,10 @@ async def test_status_that_jumps_leaves_the_batches_in_between_to_the_main_node(
     assert await world.certified("attester-1") == [7, 8, 9]
     assert world.up["attester-1"].duty.end_state(0) is EndState.SKIPPED
     assert world.up["attester-1"].duty.end_reason(0) is Reason.QUORUM_NOT_REACHED
-    assert world.troubles("attester-1", 0) == ["seen:quorum_not_reached"]  # its own vote and three others
+    assert world.troubles("attester-1", 0) == [
+        "persisted:batch_not_persisted",
+        "seen:quorum_not_reached",  # its own vote and three others
+    ]
     assert world.up["attester-1"].duty.batches() == (0, 7, 8, 9)
 
 

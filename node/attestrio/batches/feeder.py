@@ -10,6 +10,7 @@ import trio
 
 from attestrio.batches.api import BatchSource
 from attestrio.batches.local import LocalBatches
+from attestrio.batches.putting import put
 from attestrio.duty import DutyLog, Reason, Step
 from attestrio.errors import SourceError
 from attestrio.roles import Batch, BatchNumber
@@ -53,8 +54,7 @@ class LocalFeeder:
             try:
                 batch = await self._after(number)
                 if batch is not None:
-                    await self.store.put_batch_to_sign(batch)
-                    self.duty.record(batch.number, Step.PERSISTED)
+                    await put(self.store, batch, self.duty)
                     number, said = batch.number.next(), ""
             except SourceError as exc:
                 batch = None
@@ -100,8 +100,7 @@ class BatchFeeder:
             try:
                 batch = await self.source.batch_to_sign(number)
                 if batch is not None:
-                    await self.store.put_batch_to_sign(batch)
-                    self.duty.record(number, Step.PERSISTED)
+                    await put(self.store, batch, self.duty)
                 said = ""
             except SourceError as exc:
                 batch = None

@@ -9,6 +9,7 @@ from typing import NoReturn
 import trio
 
 from attestrio.batches.api import BatchSource
+from attestrio.batches.putting import put
 from attestrio.duty import DutyLog, Reason, Step
 from attestrio.errors import SourceError
 from attestrio.roles import BatchNumber
@@ -70,6 +71,5 @@ class BatchKeeper:
             else:
                 self.duty.record(number, Step.PERSISTED, Reason.BATCH_NOT_PERSISTED)
             return False
-        await self.store.put_batch_to_sign(batch)
-        self.duty.record(number, Step.PERSISTED)
+        await put(self.store, batch, self.duty)
         return True

@@ -24,7 +24,6 @@ class Step(StrEnum):
     SENT = "sent"  # the vote is in the register; links carry it from there
     SEEN = "seen"  # a vote of somebody for this batch was counted
     CERTIFIED = "certified"  # a verified certificate is stored durably
-    SUBMITTED = "submitted"  # a certificate or response was handed on
 
 
 class Reason(StrEnum):
@@ -73,11 +72,14 @@ class Reason(StrEnum):
     VOTE_INVALID = "vote_invalid", "A vote was malformed, for another genesis, or badly signed."
 
     # certificates
-    QUORUM_NOT_REACHED = "quorum_not_reached", "Too little weight has voted for one hash so far."
+    QUORUM_NOT_REACHED = (
+        "quorum_not_reached",
+        "The main node went on while this node had heard too little weight for one hash.",
+    )
     QC_CONFLICT = "qc_conflict", "A certificate names another hash than the batch this node holds."
     QC_INVALID = "qc_invalid", "A certificate was assembled or received that does not verify."
     QC_KNOWN = "qc_known", "A certificate for the batch was stored before."
-    QC_ELSEWHERE = "qc_elsewhere", "The main node went on, so it has the certificate; this node did not collect one."
+    QC_ELSEWHERE = "qc_elsewhere", "The main node went on, so it has the certificate; this node had heard no vote."
 
 
 class EndState(StrEnum):

@@ -15,7 +15,7 @@ from attestrio.quorum.watch import VotesWatch
 from attestrio.roles import Batch, BatchNumber, BatchQC, Committee, GenesisHash
 from attestrio.status.api import AttestationStatus
 from attestrio.status.watch import AttestationStatusWatch
-from attestrio.store.api import BatchNumberTooLarge, BatchStore
+from attestrio.store.api import BatchNumberTooLarge, BatchStore, QCConflict
 
 log = logging.getLogger("attestrio.quorum")
 
@@ -87,13 +87,25 @@ class QCFinder:
         """Move the floor with the status, and say of batches left behind that their certificate is elsewhere."""
         passed: BatchNumber | None = None  # one status ago: its votes may still arrive, so it is ended one later
         told: BatchNumber | None = None
+        why = Reason.QC_ELSEWHERE
         async for status in self.watch.subscribe():
             if status.next_batch is None:
                 continue
             if passed is not None:
-                self.duty.end(passed, EndState.SKIPPED, Reason.QC_ELSEWHERE)  # does nothing if it has ended
+                self.duty.end(passed, EndState.SKIPPED, why)  # does nothing if it has ended
             passed, told = told, status.next_batch
+            if passed is not None:
+                why = self._why_passed(passed)  # before the floor moves: the votes are still here
             self._move_floor(progress)
+
+    def _why_passed(self, number: BatchNumber) -> Reason:
+        """Why this node has no certificate for a batch that the status has passed, in case none comes any more."""
+        weight, threshold = self.votes.support_for(number), self.committee.threshold
+        if not weight:
+            return Reason.QC_ELSEWHERE
+        if weight < threshold:
+            self.duty.record(number, Step.SEEN, Reason.QUORUM_NOT_REACHED, f"weight {weight} of {threshold}")
+        return Reason.QUORUM_NOT_REACHED
 
     async def _collect(self, progress: _Progress, nursery: trio.Nursery) -> NoReturn:
         taken: Batch | None = None
@@ -120,6 +132,10 @@ class QCFinder:
             self.duty.end(number, EndState.SKIPPED, Reason.QC_INVALID)
             progress.waiting.value -= 1
             return
+        except QCConflict as exc:
+            self.duty.record(number, Step.CERTIFIED, Reason.QC_CONFLICT, str(exc))
+            self.duty.end(number, EndState.MISSED, Reason.QC_CONFLICT)
+            raise
         kept = await self.store.qc(number)
         news = not known and kept is not None and kept.batch == certificate.batch
         progress.waiting.value -= 1

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import trio
 from trio_util import AsyncValue
 
-from attestrio.quorum.refusals import BadVoteSignature, VotesAdded, readable_part
+from attestrio.quorum.refusals import BadVoteSignature, VotesAdded, VotesRefused, readable_part
 from attestrio.quorum.register import VoteRegister
 from attestrio.quorum.verify import Claim, Verifier
 from attestrio.quorum.witness import Witness
 from attestrio.roles import Batch, BatchNumber, BatchQC, Committee, GenesisHash, MsgHash, SignedBatch
+
+OnList = Callable[[int, VotesAdded, VotesRefused | None], None]
+"""Called with how many votes a list had, what of it counted, and why the rest of it was refused, if it was."""
+
+
+def _nobody(_listed: int, _added: VotesAdded, _refused: VotesRefused | None) -> None:
+    """For who does not count votes."""
 
 
 class VotesWatch:
@@ -23,6 +30,7 @@ class VotesWatch:
     Args:
       verifier: how `add_many` checks signatures; one may serve several watches. Default: two threads for large lists.
       witness: told of votes by the own key and of contradictions before they count; what counts does not change.
+      on_list: told of each list once it is through; must not raise. A list that is cancelled is not told of.
     """
 
     def __init__(
@@ -31,10 +39,12 @@ class VotesWatch:
         genesis: GenesisHash,
         verifier: Verifier | None = None,
         witness: Witness | None = None,
+        on_list: OnList = _nobody,
     ) -> None:
         self.committee = committee
         self.genesis = genesis
         self._witness = witness
+        self._on_list = on_list
         self._register = VoteRegister(witness)
         self._verifier = verifier or Verifier()
         # The register is too large to be replaced at every vote, so what is watched is its version.
@@ -63,15 +73,25 @@ class VotesWatch:
         """The weight behind `batch`. O(1)."""
         return self._register.weight_behind(batch)
 
+    def support_for(self, number: BatchNumber) -> int:
+        """The largest weight behind one hash for batch `number`. O(batches that have votes)."""
+        return max((weight for batch, weight in self._register.support.items() if batch.number == number), default=0)
+
     def add(self, votes: Iterable[SignedBatch]) -> VotesAdded:
         """Verify and count on the spot, without a checkpoint: about 40 µs for each vote that is new.
 
         Raises VotesRefused, as `VoteRegister.update`; the entries before the bad one are kept and announced.
         """
+        listed = list(votes)
         try:
-            return self._register.update(self.committee, self.genesis, votes)
+            added = self._register.update(self.committee, self.genesis, listed)
+        except VotesRefused as exc:
+            self._on_list(len(listed), exc.added, exc)
+            raise
         finally:
             self._announce()
+        self._on_list(len(listed), added, None)
+        return added
 
     async def add_many(self, votes: Iterable[SignedBatch]) -> VotesAdded:
         """As `add`, for lists of any length: chunks with checkpoints between, large lists in worker threads.
@@ -80,7 +100,8 @@ class VotesWatch:
         moment its verdicts came back, in the order of the list. A cancelled call leaves whole chunks.
         """
         await trio.lowlevel.checkpoint()
-        readable, refusal = readable_part(self.genesis, votes)
+        listed = list(votes)
+        readable, refusal = readable_part(self.genesis, listed)
         added = VotesAdded()
         bad: BadVoteSignature | None = None
 
@@ -91,7 +112,9 @@ class VotesWatch:
             return bad is None
 
         await self._verifier.in_order(readable, self._claims, take)
-        if (raised := bad or refusal) is not None:
+        raised = bad or refusal
+        self._on_list(len(listed), added, raised)
+        if raised is not None:
             raised.added = added
             raise raised
         return added

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from attestrio.roles import GenesisHash
+from attestrio.duty import DutyLog, EndState, Reason, Step
+from attestrio.roles import BatchNumber, GenesisHash
 from attestrio.status.api import AttestationStatus
-from attestrio.store.api import BatchStore
+from attestrio.store.api import FROM_ZERO, BatchStore
 
 log = logging.getLogger("attestrio.status")
 
@@ -15,12 +16,20 @@ class LocalAttestationStatusClient:
     """An AttestationStatusClient over the node's own store; `genesis` is fixed for the epoch.
 
     Answers None while the store can name no batch. If that is for ever, because the first batch was pruned before it
-    had a certificate, it says so once.
+    had a certificate, it says so once, and ends that batch (`first_batch`) in `duty`.
     """
 
-    def __init__(self, store: BatchStore, genesis: GenesisHash) -> None:
+    def __init__(
+        self,
+        store: BatchStore,
+        genesis: GenesisHash,
+        duty: DutyLog | None = None,
+        first_batch: BatchNumber = FROM_ZERO,
+    ) -> None:
         self._store = store
         self._genesis = genesis
+        self._duty = duty
+        self._first_batch = first_batch
         self._said_pruned = False
 
     async def attestation_status(self) -> AttestationStatus | None:
@@ -41,3 +50,6 @@ class LocalAttestationStatusClient:
                 first := self._store.persisted.first,
                 first,
             )
+            if self._duty is not None:
+                self._duty.record(self._first_batch, Step.TOLD, Reason.FIRST_BATCH_PRUNED)
+                self._duty.end(self._first_batch, EndState.MISSED, Reason.FIRST_BATCH_PRUNED)

@@ -102,6 +102,8 @@ async def test_a_file_rewritten_between_two_starts_ends_the_epoch(node, autojump
     with pytest.raises(BatchConflict):
         await node.feeder.run()
 
+    assert node.duty.end_reason(BatchNumber(2)) is Reason.BATCH_CONFLICT
+
 
 async def test_a_rotated_file_that_goes_on_with_the_next_batch_is_followed(node, nursery, autojump_clock):
     node.append(lines(0, 3))

@@ -5,11 +5,11 @@ import logging
 import pytest
 import trio
 from attestrio.batches import BatchKeeper
-from attestrio.duty import DutyLog, Reason
+from attestrio.duty import DutyLog, EndState, Reason, Step
 from attestrio.errors import SourceError
-from attestrio.roles import Batch, BatchHash, BatchNumber, GenesisHash
+from attestrio.roles import Batch, BatchHash, BatchNumber, BatchQC, GenesisHash
 from attestrio.status import AttestationStatus, AttestationStatusWatch
-from attestrio.store.api import BatchConflict, StoreClosed
+from attestrio.store.api import BatchConflict, QCConflict, StoreClosed
 from attestrio.store.memory import MemoryBatchStore
 
 GENESIS = GenesisHash(b"\x11" * 32)
@@ -140,3 +140,21 @@ async def test_a_source_that_contradicts_the_store_ends_the_epoch(nursery, autoj
     nursery.start_soon(arrive)
     with pytest.raises(BatchConflict):
         await BatchKeeper(node.watch, Liar(None), node.store, 1.0, node.duty).run()
+
+    last = node.duty.timeline(BatchNumber(7))[-1]
+    assert (last.step, last.reason) == (Step.PERSISTED, Reason.BATCH_CONFLICT)
+    assert node.duty.end_state(BatchNumber(7)) is EndState.MISSED
+
+
+async def test_a_source_that_contradicts_a_certificate_ends_the_epoch_and_the_batch_says_so(nursery, autojump_clock):
+    node = Node(ScriptedBatches("known"))
+    await nursery.start(node.store.run)
+    await node.store.put_batch_to_sign(batch(8))
+    await node.store.persist_qc(BatchQC(batch(7, seed=1), {}))
+    node.tell(7)
+
+    with pytest.raises(QCConflict):
+        await node.keeper.run()
+
+    assert node.reasons(7) == [Reason.QC_CONFLICT]
+    assert node.duty.end_reason(BatchNumber(7)) is Reason.QC_CONFLICT

@@ -6,13 +6,13 @@ import pytest
 import trio
 import trio.testing
 from attestrio.duty import DutyLog, EndState, Reason, Step
-from attestrio.errors import SafetyError, leaves
+from attestrio.errors import leaves
 from attestrio.quorum.finder import QCFinder
 from attestrio.quorum.watch import VotesWatch
 from attestrio.roles import BatchNumber, BatchQC
 from attestrio.status import AttestationStatus, AttestationStatusWatch
 from attestrio.store import StoreState
-from attestrio.store.api import MAX_NUMBER, BatchNumberTooLarge
+from attestrio.store.api import MAX_NUMBER, BatchNumberTooLarge, QCConflict
 from quorum_kit import GENESIS, KEYS, batch, committee, vote
 from trio_util import AsyncValue
 
@@ -43,7 +43,7 @@ class ScriptedStore:
         await self.batches.wait_value(lambda batches: number in batches)
         await self.flushed.wait_value(True)
         if self.conflict:
-            raise SafetyError(f"batch {number} has another hash here")
+            raise QCConflict(number, certificate.batch.hash, batch(number, 0x77).hash)
         self.kept.setdefault(number, certificate)
 
     async def qc(self, number):
@@ -298,8 +298,10 @@ async def test_certificate_for_another_hash_than_the_node_holds_ends_the_epoch()
     with pytest.raises(BaseExceptionGroup) as raised:
         await epoch()
 
-    assert [type(error) for error in leaves(raised.value)] == [SafetyError]
+    assert [type(error) for error in leaves(raised.value)] == [QCConflict]
     assert node.announced == []
+    assert node.duty.timeline(BatchNumber(5))[-1].reason is Reason.QC_CONFLICT
+    assert node.duty.end_reason(BatchNumber(5)) is Reason.QC_CONFLICT
 
 
 async def test_quorum_for_a_number_no_store_can_hold_does_not_end_the_node(nursery):
@@ -334,6 +336,33 @@ async def test_batch_the_network_left_behind_ends_as_certified_elsewhere(nursery
     assert just_passed is not EndState.SKIPPED
     assert node.duty.end_state(BatchNumber(5)) is EndState.SKIPPED
     assert node.duty.end_reason(BatchNumber(5)) is Reason.QC_ELSEWHERE
+
+
+async def test_batch_left_behind_with_too_few_votes_says_how_many_there_were(nursery):
+    node = await started(nursery, Node(told=5))
+    await node.voted(5, keys=KEYS[:4])
+    await node.voted(5, fill=0xCD, keys=KEYS[4:7])
+
+    await node.told(6)
+    seen = node.duty.timeline(BatchNumber(5))[-1]
+    await node.voted(6, keys=KEYS)
+    await node.told(9)
+
+    assert (seen.step, seen.reason, seen.detail) == (Step.SEEN, Reason.QUORUM_NOT_REACHED, "weight 4 of 9")
+    assert node.duty.end_state(BatchNumber(5)) is EndState.SKIPPED
+    assert node.duty.end_reason(BatchNumber(5)) is Reason.QUORUM_NOT_REACHED
+
+
+async def test_certificate_that_comes_after_the_status_went_on_still_ends_the_batch_as_certified(nursery):
+    node = await started(nursery, Node(told=5))
+    node.store.arrive(5)
+    await node.voted(5, keys=KEYS[:4])
+
+    await node.told(6)
+    await node.voted(5, keys=KEYS[4:])
+    await node.told(7)
+
+    assert node.duty.end_state(BatchNumber(5)) is EndState.CERTIFIED
 
 
 async def test_cancelled_finder_stores_nothing_that_it_was_waiting_with():

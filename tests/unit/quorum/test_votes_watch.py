@@ -95,6 +95,41 @@ async def test_who_passes_the_last_quorum_waits_for_the_next_one(nursery):
     assert found == [batch(6)]
 
 
+def told_lists():
+    """A hook for `on_list`, and what it was told: votes in the list, votes counted, why the rest was refused."""
+    told = []
+    return told, lambda listed, added, refused: told.append((listed, added.added, refused and refused.code))
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["add", "add_many"])
+async def test_each_list_is_told_of_once_with_what_counted_and_what_was_wrong(many):
+    told, on_list = told_lists()
+    watch = VotesWatch(COMMITTEE, GENESIS, on_list=on_list)
+
+    async def push(*votes):
+        if many:
+            await watch.add_many(iter(votes))
+        else:
+            watch.add(iter(votes))
+
+    await push(vote(KEYS[0], 5), vote(KEYS[1], 5))
+    await push(vote(KEYS[0], 5), vote(KEYS[2], 5), vote(STRANGER, 5))
+    with pytest.raises(BadVoteSignature):
+        await push(vote(KEYS[3], 5), forged(KEYS[4], 5), vote(KEYS[5], 5))
+    with pytest.raises(WrongGenesis):
+        await push(vote(KEYS[4], 5), vote(KEYS[5], 5, genesis=OTHER_GENESIS))
+
+    assert told == [(2, 2, None), (3, 1, None), (3, 1, "vote_bad_signature"), (2, 1, "vote_wrong_genesis")]
+
+
+async def test_support_for_a_number_is_the_largest_for_one_hash():
+    watch = watch_with(
+        *[vote(key, 5) for key in KEYS[:3]], *[vote(key, 5, fill=0xCD) for key in KEYS[3:8]], vote(KEYS[8], 6)
+    )
+
+    assert [watch.support_for(number) for number in (4, 5, 6)] == [0, 5, 1]
+
+
 async def test_votes_before_a_bad_one_are_announced():
     watch = VotesWatch(COMMITTEE, GENESIS)
 
