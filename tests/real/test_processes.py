@@ -202,7 +202,7 @@ def free_port():
 # a safety halt
 
 
-async def test_another_hash_for_a_batch_halts_the_node_with_exit_70(main_node, tmp_path):
+async def test_another_hash_for_a_batch_begins_an_epoch_in_which_it_is_not_signed(main_node, tmp_path):
     batches = tmp_path / "batches.jsonl"
     batches.write_text(batch_line(0))
     words = main_node("127.0.0.1:0", "--set", f"keys.attester_file={tmp_path}/attester-1/attester.key")
@@ -212,14 +212,27 @@ async def test_another_hash_for_a_batch_halts_the_node_with_exit_70(main_node, t
 
     batches.write_text(batch_line(0).replace("01", "99"))
     async with started(*words) as running:
-        code = await running.ended()
+        await running.wait_said("batch 0: not signed: batch 0: ")
+        code, _ = await running.stop(signal.SIGTERM)
 
-    last = running.err.splitlines()[-1]
-    assert code == 70
-    assert last.startswith("attestrio: ")
-    assert last.endswith(" [batch_conflict]")
+    assert code == 143
+    assert any(text.startswith("epoch 1 ended (resequenced): batch 0 has the hash") for text in running.logged())
+    assert "certified" not in running.err
     assert "Traceback" not in running.err
     assert is_sound(tmp_path / "main" / "store.db")
+
+
+async def test_a_halted_node_does_not_start_and_exits_with_70(main_node, tmp_path):
+    (tmp_path / "batches.jsonl").write_text(batch_line(0))
+    (tmp_path / "main").mkdir(mode=0o700)
+    (tmp_path / "main" / "HALT").write_text("{}")
+
+    async with started(*main_node()) as running:
+        code = await running.ended()
+
+    assert code == 70
+    assert running.err.splitlines()[-1].endswith(" [halted]")
+    assert "Traceback" not in running.err
 
 
 async def test_a_rollback_ends_the_process_where_a_supervisor_shall_start_it_again(node, tmp_path, genesis, nursery):

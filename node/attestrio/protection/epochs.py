@@ -16,8 +16,13 @@ from attestrio.errors import SafetyError, SourceError
 from attestrio.roles import Genesis
 from attestrio.status.api import AttestationStatus, AttestationStatusClient
 from attestrio.status.watch import GenesisChanged, MovedBackwards
+from attestrio.store.api import BatchConflict, QCConflict
 
 log = logging.getLogger("attestrio.protection")
+
+MAX_FORK_JUMP = 1_000
+"""A revert raises the fork number by one. A much higher one, followed, would shut this node out of every honest fork
+that comes later; so it is not followed without the operator's word."""
 
 OnRollback = Literal["restart", "ask", "exit"]
 
@@ -28,7 +33,7 @@ class EpochCause(StrEnum):
     START = "start"  # the first one of this data directory
     GENESIS_CHANGED = "genesis_changed"  # a revert or a new committee: a genesis with a higher fork number
     MOVED_BACKWARDS = "moved_backwards"  # the status stayed lower than stale_grace_s allows
-    RESEQUENCED = "resequenced"  # the sequencer rebuilt batches this node had attested
+    RESEQUENCED = "resequenced"  # batches this node knew were rebuilt: one has another hash now than the one stored
     COMMAND = "command"  # the operator said so
 
 
@@ -87,6 +92,8 @@ CAUSES: dict[type[SafetyError], EpochCause] = {
     GenesisChanged: EpochCause.GENESIS_CHANGED,
     MovedBackwards: EpochCause.MOVED_BACKWARDS,
     Resequenced: EpochCause.RESEQUENCED,
+    BatchConflict: EpochCause.RESEQUENCED,
+    QCConflict: EpochCause.RESEQUENCED,
     EpochEnded: EpochCause.COMMAND,
 }
 
@@ -97,12 +104,13 @@ def cause_of(exc: BaseException) -> EpochCause | None:
 
 
 def require_successor(current: Genesis, told: Genesis) -> None:
-    """Raises NotASuccessor unless `told` may follow `current`: the same chain with a higher fork number.
+    """Raises NotASuccessor unless `told` may follow `current`: the same chain with a higher fork number, within
+    MAX_FORK_JUMP.
 
     Under the same fork number two genesis could both claim the same batch numbers, and a vote for each would be
     honest under neither.
     """
-    if told.chain_id != current.chain_id or told.fork_number <= current.fork_number:
+    if told.chain_id != current.chain_id or not 0 < told.fork_number - current.fork_number <= MAX_FORK_JUMP:
         raise NotASuccessor(current, told)
 
 
