@@ -1,6 +1,6 @@
-"""Writes errors.md and reasons.md, which are made from the code: run it after adding an error or a reason.
+"""Writes errors.md, reasons.md and metrics.md, which are made from the code: run it after adding to one of them.
 
-`tests/test_docs.py` compares. Both are tables, so that a code found in a log or a metric leads to its line.
+`tests/test_docs.py` compares. All are tables, so that a code found in a log or a metric leads to its line.
 """
 
 from __future__ import annotations
@@ -8,12 +8,19 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import attestrio
+import trio
+from attestrio.app import run_node
+from attestrio.config import GenesisSection, KeysSection, MainNodeSection, NodeConfig, NodeSection, Secret, ServeSection
 from attestrio.duty import Reason
 from attestrio.errors import NodeError, PeerError, SafetyError, SetupError, SourceError
+from attestrio.kit.blocking import inline
+from attestrio.kit.metrics import MetricDoc
+from attestrio.sim.cluster import Cluster, ClusterSpec
 
 DOCS = Path(__file__).parent
 BRANCHES = (SetupError, SafetyError, SourceError, PeerError)
@@ -27,6 +34,7 @@ EXIT_CODES = """\
 | 4 | a database or directory is corrupt, foreign, full or cannot be written |
 | 5 | the data directory is in use by another process |
 | 70 | safety halt: going on could sign or store something wrong |
+| 71 | the key has been used, and its signing history is not here |
 | 130, 143 | ended by SIGINT, SIGTERM, in order |
 """
 
@@ -90,7 +98,53 @@ def reasons_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"errors.md": errors_page, "reasons.md": reasons_page}
+def metrics() -> tuple[MetricDoc, ...]:
+    """What the registry of a node holds once it runs: one that serves, signs, and asks several main nodes."""
+    with tempfile.TemporaryDirectory() as folder:
+        Cluster(Path(folder), ClusterSpec(attesters=1)).prepare()
+        secret = (Path(folder) / "attester-1" / "attester.key").read_text("ascii").strip()
+        config = NodeConfig(
+            node=NodeSection(data_dir=f"{folder}/data"),
+            keys=KeysSection(attester=Secret(secret)),
+            genesis=GenesisSection(file=f"{folder}/genesis.json"),
+            main_node=MainNodeSection(urls=("http://127.0.0.1:9", "http://127.0.0.1:10"), poll_s=3600.0),
+            serve=ServeSection(bind="127.0.0.1:0"),
+        )
+        return trio.run(_registry, config)
+
+
+async def _registry(config: NodeConfig) -> tuple[MetricDoc, ...]:
+    async with trio.open_nursery() as nursery:
+
+        async def run(*, task_status: trio.TaskStatus[attestrio.app.RunningNode]) -> None:
+            await run_node(config, init_protection=True, run_blocking=inline, task_status=task_status)
+
+        node = await nursery.start(run)
+        nursery.cancel_scope.cancel()
+    described: tuple[MetricDoc, ...] = node.metrics.describe()
+    return described
+
+
+def metrics_page() -> str:
+    """docs/metrics.md."""
+    lines = [
+        "# Metrics",
+        "",
+        "Made by `docs/generate.py` from the registry of a node that runs. Names and labels are stable. A node lacks",
+        "the series of parts it does not have: one without a key signs nothing. Series whose labels are known are",
+        "there from the start, at 0; the number of a batch is NaN while nobody knows it. `attestrio_build_info` and",
+        "`attestrio_process_*` come on top.",
+        "",
+        "| name | type | labels | means |",
+        "|---|---|---|---|",
+    ]
+    for doc in metrics():
+        labels = ", ".join(f"`{label}`" for label in doc.labels)
+        lines.append(f"| `{doc.name}` | {doc.kind} | {labels} | {doc.help} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"errors.md": errors_page, "reasons.md": reasons_page, "metrics.md": metrics_page}
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ from attestrio.errors import NodeError, PeerError, SafetyError, SetupError, Sour
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+METRIC = re.compile(r'"(attestrio_[a-z_]+)"')
+NO_METRICS = {"attestrio_build"}  # shown as attestrio_build_info, like those of the process
 SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
@@ -30,6 +32,16 @@ ERRORS = generate.errors()
 @pytest.mark.parametrize("name", sorted(generate.PAGES))
 def test_a_generated_page_is_up_to_date(name):
     assert (DOCS / name).read_text("utf-8") == generate.PAGES[name](), "run docs/generate.py"
+
+
+def test_every_metric_of_the_source_is_on_the_page():
+    """The page is made by running a node, which could be one that lacks the part in question."""
+    page = (DOCS / "metrics.md").read_text("utf-8")
+    sources = [path.read_text("utf-8") for path in (ROOT / "node").rglob("*.py")]
+    found = {name for text in sources for name in METRIC.findall(text)} - NO_METRICS
+
+    assert len(found) > 10
+    assert {name for name in found if f"`{name}`" not in page} == set()
 
 
 def test_no_two_errors_share_a_code():
@@ -59,6 +71,15 @@ def test_codes_of_reasons_steps_and_ends_are_one_word_each():
 
     assert [code for code in codes if not SNAKE.fullmatch(code)] == []
     assert len({reason.meaning for reason in Reason}) == len(Reason)
+
+
+@pytest.mark.parametrize("code", [*Reason, *Step, *EndState], ids=lambda code: f"{type(code).__name__}.{code.name}")
+def test_every_code_is_recorded_somewhere(code):
+    """A code that stands in the documentation and that no part ever records would be looked for in vain."""
+    name = f"{type(code).__name__}.{code.name}"
+    users = [path for path in (ROOT / "node").rglob("*.py") if re.search(rf"\b{name}\b", path.read_text("utf-8"))]
+
+    assert users != []
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(DOCS.glob("*.md")), ids=lambda page: page.name)

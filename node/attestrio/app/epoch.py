@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,9 @@ from typing import NoReturn
 
 import trio
 
+from attestrio.app.drain import Grace, draining
 from attestrio.app.evidence import Evidence, NotedBatches
+from attestrio.app.metrics import NodeMetrics
 from attestrio.app.parts import Epoch, Given, RunningNode
 from attestrio.app.upstream import MainNode
 from attestrio.attester.api import VoteSigner
@@ -31,7 +34,6 @@ from attestrio.batches.local import LocalBatches
 from attestrio.batches.main_node import GivenBatches, MainNodeBatches
 from attestrio.config import NodeConfig
 from attestrio.errors import SafetyError, leaves
-from attestrio.kit.metrics import Metrics
 from attestrio.mainnode.client import MainNodeClient
 from attestrio.protection.clone import CloneGuard
 from attestrio.protection.commands import CommandBox, Verb
@@ -39,7 +41,7 @@ from attestrio.protection.epochs import EpochEnded, KnowsGenesis, SuccessorCheck
 from attestrio.protection.equivocation import EquivocationBook
 from attestrio.protection.receipts import ReceiptLog
 from attestrio.quorum.finder import QCFinder
-from attestrio.roles import AttesterPublicKey, BatchQC, GenesisHash
+from attestrio.roles import AttesterPublicKey, BatchNumber, BatchQC, GenesisHash
 from attestrio.status import AttestationStatusClient, AttestationStatusRunner, LocalAttestationStatusClient
 
 log = logging.getLogger("attestrio.app")
@@ -61,6 +63,8 @@ class EpochParts:
     evidence: Evidence
     receipts: ReceiptLog | None
     """None without a key."""
+    counts: NodeMetrics
+    grace: Grace
 
     @property
     def config(self) -> NodeConfig:
@@ -75,16 +79,15 @@ class EpochParts:
         """
         ended: list[SafetyError] = []
         try:
-            async with trio.open_nursery() as base:
-                if not self.store_is_given:
-                    await base.start(epoch.store.run)
-                async with trio.open_nursery() as services:
-                    self.node.epoch.value = epoch
-                    if guard is not None:
-                        await services.start(guard.run)  # before anything can be heard
-                    for service in self._services(epoch, signer):
-                        services.start_soon(service)
-                    started()
+            own = nullcontext() if self.store_is_given else draining(epoch.store, self.grace, "store")
+            async with own, trio.open_nursery() as services:
+                on_certificate = await self.counts.certificates(epoch.store)
+                self.node.epoch.value = epoch
+                if guard is not None:
+                    await services.start(guard.run)  # before anything can be heard
+                for service in self._services(epoch, signer, on_certificate):
+                    services.start_soon(service)
+                started()
         except* SafetyError as group:
             ended.extend(exc for exc in leaves(group) if isinstance(exc, SafetyError))
         finally:
@@ -99,32 +102,37 @@ class EpochParts:
         """Whether the embedding program runs the store itself."""
         return self.given.store is not None and not callable(self.given.store)
 
-    def _services(self, epoch: Epoch, signer: VoteSigner | None) -> Iterator[Service]:
+    def _services(
+        self, epoch: Epoch, signer: VoteSigner | None, on_certificate: Callable[[BatchQC], None]
+    ) -> Iterator[Service]:
         """Every arrow of the epoch: who is given whom."""
         config, node = self.config, self.node
         committee, genesis = epoch.genesis.attesters, epoch.genesis.hash()
         yield AttestationStatusRunner(
-            self._status_client(epoch), epoch.status, config.poll_s, config.main_node.stale_grace_s, duty=node.duty
-        ).run
+            self._status_client(epoch), epoch.status, config.poll_s, config.main_node.stale_grace_s,
+            self.counts.polled, node.duty,
+        ).run  # fmt: skip
         yield self._batches(epoch)
         yield self._obey
         if committee is not None and epoch.votes is not None:
             yield QCFinder(
                 epoch.status, epoch.votes, epoch.store, committee, genesis, node.duty, epoch.first_batch,
-                certificate_counter(node.metrics),
+                on_certificate,
             ).run  # fmt: skip
             if self.given.link is not None:
                 yield partial(self.given.link.run, epoch.votes)
         if self.key is not None and signer is not None:
+            shown = self.counts.signing(signer)
             yield AttesterRunner(
-                epoch.status, epoch.store, signer, epoch.votes, committee, self.key, config.batches.poll_s, node.duty
+                epoch.status, epoch.store, shown, epoch.votes, committee, self.key, config.batches.poll_s, node.duty
             ).run
 
     def _status_client(self, epoch: Epoch) -> AttestationStatusClient:
         """Who tells the number; a genesis that may not follow this epoch's is kept away."""
         local = None
         if self.config.serve is not None:
-            local = LocalAttestationStatusClient(epoch.store, epoch.genesis.hash())
+            first = epoch.first_batch or BatchNumber(0)
+            local = LocalAttestationStatusClient(epoch.store, epoch.genesis.hash(), self.node.duty, first)
         client = self.given.status_client or local or self.main_node
         assert client is not None
         shows = genesis_source(self.given.status_client, self.main_node)
@@ -170,16 +178,3 @@ def genesis_source(given: AttestationStatusClient | None, main_node: MainNode | 
     if isinstance(given, KnowsGenesis):
         return given
     return main_node
-
-
-def certificate_counter(metrics: Metrics) -> Callable[[BatchQC], None]:
-    """Counts certificates as they become durable."""
-    total = metrics.counter("attestrio_certificates_total", "Certificates this node has stored.")
-    newest = metrics.gauge("attestrio_batch_certified_number", "Batch of the newest certificate stored here.")
-
-    def count(certificate: BatchQC) -> None:
-        total.inc()
-        newest.set(certificate.batch.number)
-        log.info("batch %d certified by %d votes", certificate.batch.number, len(certificate.signatures))
-
-    return count

@@ -76,7 +76,7 @@ class Epochs:
             cause = cause_of(ended)
             assert cause is not None  # of all others `_run_one` raises
             log.warning("epoch %d ended (%s): %s", row.id, cause, ended)
-            self._count(cause)
+            self.parts.counts.epoch_ended(cause)
             self._listened = self._listened or lasted_s >= self.parts.config.protection.listen_s
             genesis = await succession.after(genesis, ended)
             row = await self._open_next(row, genesis, cause, str(ended), lasted_s)
@@ -105,6 +105,7 @@ class Epochs:
         if rule == "exit":  # on record by now, so that the next start goes on in it
             raise RollbackNeedsRestart(cause, detail)
         self.parts.node.duty.begin_epoch()
+        self.parts.evidence.begin_epoch()
         return row
 
     async def _run_one(self, row: EpochRow, genesis: Genesis, announce: Callable[[], None]) -> SafetyError:
@@ -112,16 +113,18 @@ class Epochs:
         if (batches := self.parts.local_batches(genesis_hash)) is not None:
             await batches.check()  # here, so that a file that is wrong ends the start, not the run
         guard = self._clone_guard(genesis_hash)
+        status = AttestationStatusWatch(genesis_hash)
         votes = None
         if genesis.attesters is not None:
             book = self.parts.book
             witness = Witness(None, on_conflict=book.conflict)
             if guard is not None:
                 witness = Witness(guard.key, guard.heard, book.conflict)
-            votes = VotesWatch(genesis.attesters, genesis_hash, Verifier(self.parts.given.run_blocking), witness)
+            verifier = Verifier(self.parts.given.run_blocking)
+            on_list = self.parts.counts.lists(self.parts.node.duty, status)
+            votes = VotesWatch(genesis.attesters, genesis_hash, verifier, witness, on_list)
         first = await self._first_batch(genesis)
         store = self._store(genesis, row.id, first or BatchNumber(0))
-        status = AttestationStatusWatch(genesis_hash)
         epoch = Epoch(row.id, genesis, EpochCause(row.cause), status, votes, store, first)
         signer = None if guard is None else self._signer(row.id, guard, genesis.attesters)
 
@@ -226,8 +229,3 @@ class Epochs:
         if pause_s:
             log.warning("%d epochs lasted less than %g s: the next begins in %g s", self._short, QUIET_S, pause_s)
         await trio.sleep(pause_s)
-
-    def _count(self, cause: EpochCause) -> None:
-        self.parts.node.metrics.counter(
-            "attestrio_rollbacks_total", "Epochs that ended, by cause.", labels={"cause": [*EpochCause]}
-        ).labels(cause=cause).inc()

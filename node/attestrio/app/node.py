@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -12,10 +13,12 @@ from typing import NoReturn
 import trio
 from trio_util import AsyncValue
 
+from attestrio.app.drain import Grace, draining
 from attestrio.app.epoch import EpochParts
 from attestrio.app.epochs import Epochs
 from attestrio.app.evidence import Evidence
 from attestrio.app.files import attester_key, genesis_of_file, holes
+from attestrio.app.metrics import NodeMetrics
 from attestrio.app.parts import Given, RunningNode, StoreFactory
 from attestrio.app.upstream import first_genesis, main_nodes
 from attestrio.batches.api import BatchSource
@@ -35,7 +38,7 @@ from attestrio.protection.history import HISTORY, open_history
 from attestrio.protection.receipts import RECEIPTS, ReceiptLog
 from attestrio.protection.record import VoteRecord
 from attestrio.quorum.api import Link
-from attestrio.roles import AttesterSecretKey, BatchNumber
+from attestrio.roles import AttesterSecretKey, BatchNumber, GenesisHash
 from attestrio.status import AttestationStatusClient
 from attestrio.store.api import BatchStore
 
@@ -52,6 +55,7 @@ async def run_node(
     link: Link | None = None,
     run_blocking: RunBlocking = in_thread,
     init_protection: bool = False,
+    accept_genesis: GenesisHash | None = None,
     task_status: trio.TaskStatus[RunningNode] = trio.TASK_STATUS_IGNORED,
 ) -> NoReturn:
     """Run one node until cancelled; everything it starts ends with it.
@@ -65,16 +69,18 @@ async def run_node(
         the caller runs, for one epoch only, or a factory that makes one for each epoch.
       link: how votes travel; without one they stay here.
       init_protection: begin a signing history for a key that has none here; see `protection.history` before using it.
+      accept_genesis: begin under this genesis although it cannot follow the one on record; see `app.succession`.
       run_blocking: how code that waits for the disk is run; `inline` in virtual time.
       task_status: started with a `RunningNode` once directory, keys, history and store are usable, before any remote
         answers.
 
     Raises SetupError before it has started, SafetyError when nothing may be signed any more; in groups.
     """
-    given = Given(status_client, batch_source, store, link, run_blocking)
+    given = Given(status_client, batch_source, store, link, run_blocking, accept_genesis)
     data_dir = Path(config.node.data_dir)
     refuse_if_halted(data_dir)
     with DataDir.open(data_dir):
+        refuse_if_halted(data_dir)  # once more: whoever held the directory until now may have left it
         key = attester_key(config)
         if key is not None:
             file = config.keys.attester_file if config.keys.attester is None else None
@@ -107,8 +113,11 @@ class NodeLife:
         pinned = genesis_of_file(config)
         announce = once(lambda: task_status.started(self.node))
         evidence = Evidence()
-        upstream = main_nodes(config, self.node.metrics, self._dissent, evidence.note)
-        async with upstream as main_node, trio.open_nursery() as base:
+        grace = Grace(config.node.grace_s)
+        counts = NodeMetrics(self.node.metrics, self.node.epoch)
+        async with AsyncExitStack() as life:  # what others write into lives longest
+            upstream = main_nodes(config, self.node.metrics, self._dissent, evidence.note)
+            main_node = await life.enter_async_context(upstream)
             genesis = pinned
             if genesis is None:
                 announce()  # when the main node answers is not ours to say
@@ -117,22 +126,25 @@ class NodeLife:
             record = VoteRecord(
                 self.data_dir / HISTORY, genesis.chain_id, given.run_blocking, metrics=self.node.metrics
             )
-            await base.start(record.run)
-            base.start_soon(prune_for_ever, record, config.protection.keep_votes)
-            server = None
-            if config.serve is not None and config.serve.bind:
-                server = MainNodeServer(None, None, config.serve.bind, metrics=self.node.metrics)
-                self.node.api_url.value = await base.start(server.run)
+            await life.enter_async_context(draining(record, grace, HISTORY))
             public, receipts = None, None
             if self.key is not None:
                 public = self.key.public()
                 await take_over(record, public, self.data_dir)
                 receipts = ReceiptLog(self.data_dir / RECEIPTS, RealDisk(), given.run_blocking)
-                await base.start(receipts.run)
+                await life.enter_async_context(draining(receipts, grace, RECEIPTS))
+            base = await life.enter_async_context(trio.open_nursery())
+            base.start_soon(grace.run)
+            base.start_soon(prune_for_ever, record, config.protection.keep_votes)
+            server = None
+            if config.serve is not None and config.serve.bind:
+                server = MainNodeServer(None, None, config.serve.bind, metrics=self.node.metrics)
+                self.node.api_url.value = await base.start(server.run)
             book = EquivocationBook(self.data_dir, metrics=self.node.metrics)
             parts = EpochParts(
-                self.node, given, main_node, public, CommandBox(self.data_dir), self.data_dir, book, evidence, receipts
-            )
+                self.node, given, main_node, public, CommandBox(self.data_dir), self.data_dir, book, evidence, receipts,
+                counts, grace,
+            )  # fmt: skip
             secret = None if self.key is None else HedgedKey.of(self.key, os.urandom(ENTROPY))
             await Epochs(parts, record, secret, server).run(genesis, announce)
         raise AssertionError("unreachable: epochs follow one another until cancelled")

@@ -1,0 +1,160 @@
+"""What a node counts that belongs to no single part: hung on the hooks that parts have, or read when it is scraped.
+
+The number of a batch is NaN while nobody knows it: 0 is a batch too, and an alert on a difference must not fire on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from trio_util import AsyncValue
+
+from attestrio.app.parts import Epoch
+from attestrio.attester.api import VoteSigner
+from attestrio.duty import DutyLog, Reason, Step
+from attestrio.errors import SourceError
+from attestrio.kit.metrics import Metrics
+from attestrio.protection.epochs import EpochCause
+from attestrio.quorum.refusals import VotesAdded, VotesRefused
+from attestrio.quorum.watch import OnList
+from attestrio.roles import Batch, BatchNumber, BatchQC, SignedBatch
+from attestrio.status import AttestationStatusWatch
+from attestrio.status.runner import PollOutcome, PollResult
+from attestrio.store.api import BatchStore
+
+log = logging.getLogger("attestrio.app")
+
+VOTES_HELP = (
+    "Votes that came to the register, own ones included. skipped: old, below the floor or from a stranger;"
+    " refused: a bad entry of a list, and what of its list was not counted."
+)
+
+
+class NodeMetrics:
+    """The series of one process, all there from its start; `epoch` is the one that runs."""
+
+    def __init__(self, metrics: Metrics, epoch: AsyncValue[Epoch | None]) -> None:
+        self._polls = metrics.counter(
+            "attestrio_status_polls_total", "Polls of the status, by what they brought.", {"result": [*PollResult]}
+        )
+        self._votes = metrics.counter(
+            "attestrio_votes_total", VOTES_HELP, {"result": ("counted", "skipped", "refused")}
+        )
+        self._rollbacks = metrics.counter(
+            "attestrio_rollbacks_total", "Epochs that ended, by cause.", {"cause": [*EpochCause]}
+        )
+        self._certificates = metrics.counter("attestrio_certificates_total", "Certificates this node has stored.")
+        self._certified = metrics.gauge(
+            "attestrio_batch_certified_number", "Batch of the newest certificate stored here."
+        )
+        self._signed = metrics.gauge("attestrio_batch_signed_number", "Batch this process signed last.")
+        self._certified.set(math.nan)
+        self._signed.set(math.nan)
+        for name, text, read in EPOCH_GAUGES:
+            metrics.gauge(name, text).set_function(_reader(epoch, read))
+
+    def polled(self, outcome: PollOutcome) -> None:
+        """For `AttestationStatusRunner.on_poll`."""
+        self._polls.labels(result=outcome.result).inc()
+
+    def epoch_ended(self, cause: EpochCause) -> None:
+        self._rollbacks.labels(cause=cause).inc()
+
+    def lists(self, duty: DutyLog, status: AttestationStatusWatch) -> OnList:
+        """For `VotesWatch`. What is refused goes on record for the batch that is being attested: not for the one the
+        entry names, since a stranger could name a thousand and so have the log forget what matters."""
+
+        def tell(listed: int, added: VotesAdded, refused: VotesRefused | None) -> None:
+            self._votes.labels(result="counted").inc(added.added)
+            self._votes.labels(result="skipped" if refused is None else "refused").inc(listed - added.added)
+            number = status.status.next_batch
+            if refused is not None and number is not None:
+                duty.record(number, Step.SEEN, Reason.VOTE_INVALID, refused.code)
+
+        return tell
+
+    async def certificates(self, store: BatchStore) -> Callable[[BatchQC], None]:
+        """For `QCFinder.on_certificate` over this store, whose newest certificate is shown at once."""
+        newest: BatchNumber | None = None
+        with suppress(SourceError):  # a store that the embedding program runs, but not yet
+            last = await store.last_qc()
+            newest = last.batch.number if last is not None else None
+        self._certified.set(math.nan if newest is None else newest)
+
+        def stored(certificate: BatchQC) -> None:
+            nonlocal newest
+            number = certificate.batch.number
+            newest = number if newest is None else max(newest, number)
+            self._certificates.inc()
+            self._certified.set(newest)
+            log.info("batch %d certified by %d votes", number, len(certificate.signatures))
+
+        return stored
+
+    def signing(self, signer: VoteSigner) -> VoteSigner:
+        """`signer`, with the batch it signed last shown."""
+        return _ShownSigner(signer, self._signed.set)
+
+
+@dataclass(frozen=True, slots=True)
+class _ShownSigner:
+    signer: VoteSigner
+    show: Callable[[float], None]
+
+    async def sign(self, batch: Batch) -> SignedBatch:
+        vote = await self.signer.sign(batch)
+        self.show(batch.number)
+        return vote
+
+
+Read = Callable[[Epoch], float | None]
+
+
+def _reader(running: AsyncValue[Epoch | None], read: Read) -> Callable[[], float]:
+    """What a gauge answers: NaN between two epochs, and while the epoch does not know."""
+
+    def value() -> float:
+        epoch = running.value
+        found = None
+        if epoch is not None:
+            with suppress(SourceError):
+                found = read(epoch)
+        return math.nan if found is None else found
+
+    return value
+
+
+def _weight_ratio(epoch: Epoch) -> float | None:
+    number, committee = epoch.status.status.next_batch, epoch.genesis.attesters
+    if number is None or committee is None or epoch.votes is None:
+        return None
+    return epoch.votes.support_for(number) / committee.total_weight
+
+
+EPOCH_GAUGES: tuple[tuple[str, str, Read], ...] = (
+    ("attestrio_epoch_number", "The epoch that runs.", lambda epoch: epoch.number),
+    (
+        "attestrio_batch_upstream_number",
+        "Batch that the main node wants attested next.",
+        lambda epoch: epoch.status.status.next_batch,
+    ),
+    (
+        "attestrio_batch_persisted_number",
+        "Newest batch that this node holds durably.",
+        lambda epoch: epoch.store.persisted.last,
+    ),
+    (
+        "attestrio_vote_floor_number",
+        "The floor of the register: votes for lower batches are skipped.",
+        lambda epoch: None if epoch.votes is None else epoch.votes.min_batch_number,
+    ),
+    (
+        "attestrio_weight_ratio",
+        "Part of the committee's weight that has voted for one hash of the batch wanted next.",
+        _weight_ratio,
+    ),
+)
