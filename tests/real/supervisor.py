@@ -27,6 +27,16 @@ class Unit:
     def never_restart(self):
         return {int(code) for code in self.service["RestartPreventExitStatus"].split()}
 
+    def environment(self, sources, folder):
+        """What Environment= says, with the credentials of LoadCredential= copied to `folder` as systemd copies them:
+        the named file alone, read-only. `sources` are the files in place of the unit's paths."""
+        name, path = self.service["LoadCredential"].split(":")
+        folder.mkdir()
+        (folder / name).write_bytes(sources[path].read_bytes())
+        (folder / name).chmod(0o400)
+        variable, value = self.service["Environment"].split("=", 1)
+        return {variable: value.replace("%d", str(folder))}
+
     def command(self, replacements):
         line = self.service["ExecStart"]
         for old, new in replacements.items():

@@ -10,7 +10,6 @@ import pytest
 from attestrio.errors import SafetyError
 from attestrio.protection.halt import repair, write_halt
 from attestrio.sim.cluster import Cluster, ClusterSpec
-
 from supervisor import UNITS, Supervisor, Unit
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
@@ -20,6 +19,10 @@ PROGRAM = str(Path(sys.executable).parent / "attestrio")
 
 class Stopped(SafetyError):
     code = "test_halt"
+
+
+def run_cli(*words):
+    subprocess.run([PROGRAM, *words], check=True, capture_output=True, timeout=30)
 
 
 @pytest.fixture
@@ -36,10 +39,14 @@ def supervisor(site, tmp_path):
         {
             "/usr/local/bin/attestrio": PROGRAM,
             "/etc/attestrio/node.toml": str(site / "node.toml"),
-            "%S/attestrio": str(site / "data"),
+            "%S/attestrio-node": str(site / "data"),
         }
     )
-    made = Supervisor(unit, [*command, "--main-node-url", "http://127.0.0.1:9"], tmp_path)
+    key = tmp_path / "etc" / "attester.key"
+    run_cli("keys", "generate", str(key))
+    run_cli("protection", "init", str(key), "--data-dir", str(site / "data"))
+    env = unit.environment({"/etc/attestrio/attester.key": key}, tmp_path / "credentials")
+    made = Supervisor(unit, [*command, "--main-node-url", "http://127.0.0.1:9"], tmp_path, env)
     yield made
     made.close()
 
@@ -98,6 +105,13 @@ def test_a_lost_history_is_not_tried_again(supervisor, site):
 
     assert not supervisor.wait_exit()
     assert supervisor.exits == [71]
+
+
+def test_the_mark_of_an_unused_key_is_used_up_by_protection_init(supervisor, tmp_path):
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        run_cli("protection", "init", str(tmp_path / "etc" / "attester.key"), "--data-dir", str(tmp_path / "other"))
+
+    assert refused.value.returncode == 71
 
 
 def test_every_code_that_must_not_be_retried_stands_in_every_unit():

@@ -35,6 +35,7 @@ app = App(
     help="What this node signed: look at it, move it with its key.\n\nExample: attestrio protection status",
 )
 app.command("attestrio.cli.halt:repair", name="repair")
+app.command("attestrio.cli.begin:begin", name="init")
 
 DataDirFlag = Annotated[Path | None, Parameter(help="Instead of node.data_dir.")]
 ChainId = Annotated[
