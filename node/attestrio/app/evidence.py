@@ -20,10 +20,15 @@ class Evidence:
         self._said: OrderedDict[BatchNumber, dict[str, str]] = OrderedDict()
 
     def note(self, batch: BatchNumber, said: Mapping[str, str]) -> None:
-        """Somebody answered; a later answer of the same one replaces the former."""
-        self._said.setdefault(batch, {}).update(said)
+        """These answered in one round; a later round replaces it whole, so no answer outlives what it was about."""
+        self._said[batch] = dict(said)
+        self._said.move_to_end(batch)
         if len(self._said) > MAX_BATCHES:
             self._said.popitem(last=False)
+
+    def begin_epoch(self) -> None:
+        """Forget: the numbers come again."""
+        self._said.clear()
 
     def of(self, batch: Batch) -> tuple[UpstreamAnswer, ...]:
         """Who said what about `batch`; the own store alone when it was known before this process began."""

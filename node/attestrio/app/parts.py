@@ -15,7 +15,7 @@ from attestrio.kit.metrics import Metrics
 from attestrio.protection.epochs import EpochCause
 from attestrio.quorum.api import Link
 from attestrio.quorum.watch import VotesWatch
-from attestrio.roles import BatchNumber, Genesis
+from attestrio.roles import BatchNumber, Genesis, GenesisHash
 from attestrio.status import AttestationStatusClient, AttestationStatusWatch
 from attestrio.store.api import BatchStore
 
@@ -67,3 +67,5 @@ class Given:
     store: BatchStore | StoreFactory | None
     link: Link | None
     run_blocking: RunBlocking
+    accept_genesis: GenesisHash | None = None
+    """A genesis the operator accepts for this start although it cannot follow the one on record."""

@@ -13,7 +13,7 @@ from attestrio.app.epoch import EpochParts, genesis_source
 from attestrio.app.files import genesis_of_file
 from attestrio.config import BadConfig
 from attestrio.errors import SafetyError, SetupError, SourceError
-from attestrio.protection.epochs import KnowsGenesis, NotASuccessor, require_successor
+from attestrio.protection.epochs import MAX_FORK_JUMP, KnowsGenesis, NotASuccessor, require_successor
 from attestrio.protection.record import EpochRow, VoteRecord
 from attestrio.roles import Genesis
 from attestrio.status.watch import GenesisChanged
@@ -30,7 +30,8 @@ class GenesisOfOtherChain(SetupError):
         super().__init__(
             f"data directory {data_dir} has signed for {last.genesis.to_text()} (chain {last.chain_id}, fork"
             f" {last.fork_number}), which {genesis.hash().to_text()} (chain {genesis.chain_id}, fork"
-            f" {genesis.fork_number}) cannot follow: choose another data directory or the right genesis"
+            f" {genesis.fork_number}) cannot follow: choose another data directory or the right genesis; where a main"
+            " node has led this one to a fork that never was, start once with --accept-genesis HASH"
         )
         self.genesis, self.last = genesis, last
 
@@ -46,18 +47,24 @@ class Succession:
         """The genesis to start with: `genesis`, or a later one where this node has followed a fork past it.
 
         Then the main node is asked until it shows that one, or one that may follow it; a replica that lags shows the
-        old one for a while. `announce` is called before, since nobody knows how long that takes.
+        old one for a while. Likewise where only the main node has named `genesis`, and it cannot be right: one lie at
+        start must not end a node that would ignore it later. `announce` is called before, since nobody knows how long
+        that takes.
         """
         last = self.record.current_epoch()
         shows = genesis_source(self.parts.given.status_client, self.parts.main_node)
-        if last is None or shows is None or not _is_left_behind(genesis, last):
+        if last is None or shows is None or self._is_accepted(genesis) or _fits(genesis, last):
             return genesis
+        if genesis_of_file(self.parts.config) is not None and not _is_left_behind(genesis, last):
+            return genesis  # what the operator configured is not waited for: `resumed` says what is wrong with it
         log.info("genesis %s has fork %d, epoch %d has fork %d: the main node is asked", genesis.hash().to_text(),
                  genesis.fork_number, last.id, last.fork_number)  # fmt: skip
         announce()
 
         def judge(found: Genesis) -> str:
-            return "it shows an earlier fork than this node has followed" if _is_left_behind(found, last) else ""
+            if _fits(found, last):
+                return ""
+            return f"it shows chain {found.chain_id}, fork {found.fork_number}, which cannot follow epoch {last.id}"
 
         return await self._ask(shows, judge)
 
@@ -68,9 +75,14 @@ class Succession:
             return None
         if last.chain_id == genesis.chain_id and last.genesis == genesis.hash():
             return last
-        if last.chain_id != genesis.chain_id or genesis.fork_number <= last.fork_number:
+        if not _fits(genesis, last) and not self._is_accepted(genesis):
             raise GenesisOfOtherChain(self.parts.config.node.data_dir, genesis, last)
         return None
+
+    def _is_accepted(self, genesis: Genesis) -> bool:
+        """Whether the operator has named this genesis for this start. The record keeps votes by genesis, so that a
+        lower fork permits no second hash."""
+        return self.parts.given.accept_genesis == genesis.hash()
 
     async def after(self, genesis: Genesis, ended: SafetyError) -> Genesis:
         """The genesis of the epoch after one under `genesis`. Raises `ended` where this process cannot know it."""
@@ -127,6 +139,13 @@ class Succession:
                 log.warning("the main node's genesis is not taken, asking again: %s", problem)
                 said = problem
             await trio.sleep(self.parts.config.poll_s)
+
+
+def _fits(genesis: Genesis, last: EpochRow) -> bool:
+    """Whether an epoch under `genesis` may go on with, or come after, `last`."""
+    if genesis.chain_id != last.chain_id:
+        return False
+    return genesis.hash() == last.genesis or 0 < genesis.fork_number - last.fork_number <= MAX_FORK_JUMP
 
 
 def _is_left_behind(genesis: Genesis, last: EpochRow) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,9 @@ from attestrio.cli.logs import set_up_logs
 from attestrio.cli.output import Output
 from attestrio.cli.signals import until_signal
 from attestrio.config import BadConfig, NodeConfig, load_config, unused_environment
+from attestrio.errors import PeerError
 from attestrio.kit.notify import READY, keep_alive, notify
+from attestrio.roles import GenesisHash
 
 log = logging.getLogger("attestrio.cli")
 
@@ -31,6 +34,10 @@ main_node = App(
     "Example: attestrio main-node run --config main-node.toml",
 )
 
+AcceptFlag = Annotated[
+    str | None,
+    Parameter(help="Begin under this genesis hash although it cannot follow the one on record."),
+]
 InitFlag = Annotated[
     bool,
     Parameter(negative="", help="Begin a signing history for a key that has none here. Only if it never signed."),
@@ -46,6 +53,7 @@ def run_attester(
     data_dir: DataDirFlag = None,
     main_node_url: Annotated[str | None, Parameter(help="Instead of main_node.url.")] = None,
     init_protection: InitFlag = False,
+    accept_genesis: AcceptFlag = None,
     output: Output = Output(),
 ) -> int:
     """Run an attester node until SIGTERM or SIGINT; logs go to stderr.
@@ -55,7 +63,7 @@ def run_attester(
     made = load(config, set_, {"node.data_dir": data_dir, "main_node.url": main_node_url})
     if made.serve is not None:
         raise BadConfig(str(config or "configuration"), "[serve] makes a main node: use `attestrio main-node run`")
-    return run_process(made, as_json=output.json, init_protection=init_protection)
+    return run_process(made, as_json=output.json, init_protection=init_protection, accept_genesis=accept_genesis)
 
 
 @main_node.command(name="run")
@@ -66,6 +74,7 @@ def run_main_node(
     data_dir: DataDirFlag = None,
     bind: Annotated[str | None, Parameter(help="Instead of serve.bind, host:port.")] = None,
     init_protection: InitFlag = False,
+    accept_genesis: AcceptFlag = None,
     output: Output = Output(),
 ) -> int:
     """Run a main node until SIGTERM or SIGINT; logs go to stderr.
@@ -75,7 +84,7 @@ def run_main_node(
     made = load(config, set_, {"node.data_dir": data_dir, "serve.bind": bind})
     if made.serve is None:
         raise BadConfig(str(config or "configuration"), "a main node needs the section [serve], or --bind HOST:PORT")
-    return run_process(made, as_json=output.json, init_protection=init_protection)
+    return run_process(made, as_json=output.json, init_protection=init_protection, accept_genesis=accept_genesis)
 
 
 def load(config: Path | None, pairs: tuple[str, ...], flags: dict[str, Path | str | None]) -> NodeConfig:
@@ -84,18 +93,23 @@ def load(config: Path | None, pairs: tuple[str, ...], flags: dict[str, Path | st
     return load_config(config, env=os.environ, overrides=overrides(pairs) | given)
 
 
-def run_process(config: NodeConfig, *, as_json: bool, init_protection: bool) -> int:
+def run_process(config: NodeConfig, *, as_json: bool, init_protection: bool, accept_genesis: str | None) -> int:
     """Run one node; the exit code: 130 and 143 after a signal that was obeyed in order."""
     set_up_logs("json" if as_json else config.log.format, config.log.level)
     for name in unused_environment(os.environ):
         log.warning("the environment variable %s names no key", name)
-    return trio.run(until_signal, partial(run_logged, config, init_protection))
+    try:
+        accepted = None if accept_genesis is None else GenesisHash.from_text(accept_genesis)
+    except PeerError as exc:
+        raise BadConfig("--accept-genesis", str(exc)) from None
+    run = partial(run_node, config, init_protection=init_protection, accept_genesis=accepted)
+    return trio.run(until_signal, partial(run_logged, run, config.node.data_dir))
 
 
-async def run_logged(config: NodeConfig, init_protection: bool) -> None:
+async def run_logged(run: Callable[..., Awaitable[object]], data_dir: str) -> None:
     """Run the node until cancelled, and say when it has started."""
     async with trio.open_nursery() as nursery:
-        await nursery.start(partial(run_node, config, init_protection=init_protection))
-        log.info("node running, data in %s", config.node.data_dir)
+        await nursery.start(run)
+        log.info("node running, data in %s", data_dir)
         notify(READY, os.environ)
         nursery.start_soon(keep_alive, os.environ)
