@@ -83,6 +83,7 @@ class RecordPart:
             await nursery.start(record.run)
             lost = [event for event in before if not self._kept(record, event)]
             signers = await begin_signing(record, diary)
+            await _send_again(record, signers, diary)
             for lie in (lies_first, not lies_first):
                 async with trio.open_nursery() as voting:
                     for number in NUMBERS:
@@ -168,9 +169,12 @@ class StorePart:
                         raise AssertionError(f"unreachable: the store promises no {event}")
                 if not kept:
                     raise Broken(f"the store has lost {event}")
-            async with trio.open_nursery() as again:
+            there = [number for number in NUMBERS if await store.batch_to_sign(BatchNumber(number)) is not None]
+            for number in there:  # alone, so that nothing is written with it
+                await _promise_again(store, number, diary)
+            async with trio.open_nursery() as promising:
                 for number in NUMBERS:
-                    again.start_soon(_promise_again, store, number, diary)
+                    promising.start_soon(_promise_again, store, number, diary)
             await store.close()
 
         return story
@@ -180,6 +184,15 @@ class StorePart:
 
 
 PARTS: tuple[Part, ...] = (RecordPart(), ReceiptsPart(), StorePart())
+
+
+async def _send_again(record: VoteRecord, signers: Sequence[ProtectedSigner], diary: Diary) -> None:
+    """What is on record, one after the other and before anything is written: the votes leave as they were found."""
+    for number in NUMBERS:
+        for signer, secret in zip(signers, KEYS, strict=True):
+            found = record.recorded(GENESIS, secret.public(), BatchNumber(number))
+            if found is not None:
+                await _vote(signer, Batch(BatchNumber(number), found, GENESIS), diary)
 
 
 async def _vote(signer: ProtectedSigner, batch: Batch, diary: Diary) -> None:
