@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from attestrio.app import RunningNode, run_node
 from attestrio.config import load_config
 from attestrio.errors import SetupError
 from attestrio.kit.files import write_new
+from attestrio.protection.commands import CommandBox
 from attestrio.protection.history import mark_unused
 from attestrio.roles import (
     AttesterPublicKey,
@@ -28,6 +30,7 @@ from attestrio.roles import (
 )
 from attestrio.sim.chain import SimChain
 from attestrio.sim.links import MemoryNetwork
+from attestrio.sim.rollup import SimRollup, replace_file
 
 MAIN = "main-node"
 
@@ -75,6 +78,7 @@ class Cluster:
     spec: ClusterSpec = ClusterSpec()
     network: MemoryNetwork = field(default_factory=MemoryNetwork)
     nodes: dict[str, RunningNode] = field(default_factory=dict)
+    _chain: SimChain | None = field(default=None, init=False)
 
     @property
     def names(self) -> list[str]:
@@ -135,31 +139,52 @@ class Cluster:
     ) -> NoReturn:
         """Run chain and nodes until cancelled; started with all nodes by name, the main node first."""
         genesis = self.prepare()
-        chain = SimChain(genesis.hash())
+        first = load_config(self._config(MAIN)).batches.first or 0
+        self._chain = chain = SimChain(genesis.hash(), first=first)
         async with trio.open_nursery() as nursery:
             self.nodes[MAIN] = await nursery.start(self._run_main, chain)
             url = await self.nodes[MAIN].api_url.wait_value(lambda value: value is not None)
             assert url is not None
             epoch = await self.nodes[MAIN].wait_epoch()
-            chain.seal(int(epoch.store.persisted.next()))
+            chain.seal(int(epoch.store.persisted.next()) - first)
             nursery.start_soon(chain.run, self.spec.batch_every_s)
             for name in self.names:
                 self.nodes[name] = await nursery.start(self._run_attester, name, url)
             task_status.started(self.nodes)
         raise AssertionError("unreachable: the chain seals until cancelled")
 
+    def revert(self, to: int) -> Genesis:
+        """Give up every batch above `to` while the network runs; it follows by itself. The new genesis.
+
+        Raises ValueError for a batch that the chain does not have, or while nothing runs.
+        """
+        if self._chain is None:
+            raise ValueError("revert: the cluster does not run")
+        main = CommandBox(self.data_dir / MAIN / "data")
+        genesis = SimRollup(self._chain, self.data_dir / "genesis.json", main).revert(to)
+        self._write_first(to + 1)
+        return genesis
+
+    def _write_first(self, first: int) -> None:
+        """Where the main node begins when it is started again: its configuration names the batch beside the genesis."""
+        table = tomllib.loads(self._config(MAIN).read_text("utf-8"))
+        table["batches"]["first"] = first
+        replace_file(self._config(MAIN), tomli_w.dumps(table))
+
     async def _run_main(self, chain: SimChain, *, task_status: trio.TaskStatus[RunningNode]) -> NoReturn:
-        config = load_config(self.data_dir / MAIN / "node.toml")
+        config = load_config(self._config(MAIN))
         await run_node(config, batch_source=chain, link=self.network.link(MAIN), task_status=task_status)
 
     async def _run_attester(self, name: str, url: str, *, task_status: trio.TaskStatus[RunningNode]) -> NoReturn:
-        config = load_config(self.data_dir / name / "node.toml", overrides={"main_node.url": url})
+        config = load_config(self._config(name), overrides={"main_node.url": url})
         await run_node(config, link=self.network.link(name), task_status=task_status)
 
+    def _config(self, name: str) -> Path:
+        return self.data_dir / name / "node.toml"
+
     def _write_config(self, name: str, table: Mapping[str, object]) -> None:
-        path = self.data_dir / name / "node.toml"
-        if not path.exists():
-            write_new(path, tomli_w.dumps(table))
+        if not self._config(name).exists():
+            write_new(self._config(name), tomli_w.dumps(table))
 
 
 def _secret(path: Path) -> AttesterSecretKey:

@@ -49,9 +49,14 @@ class SimRollup:
 
 
 def replace_genesis(path: Path, genesis: Genesis) -> None:
-    """Write the file anew: a reader finds the old one or the new one. Raises OSError."""
+    """Write the genesis file anew. Raises OSError."""
+    replace_file(path, json.dumps(genesis.to_json(), indent=2) + "\n")
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file anew: a reader finds the old one or the new one. Raises OSError."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
-    write_new(draft, json.dumps(genesis.to_json(), indent=2) + "\n")
+    write_new(draft, text)
     draft.replace(path)
     sync_folder(path.parent)

@@ -73,3 +73,43 @@ async def test_asking_is_a_checkpoint_also_for_a_batch_that_is_known():
         pytest.fail("not cancelled")
 
     assert scope.cancelled_caught
+
+
+async def test_revert_takes_the_batches_above_away_and_begins_a_genesis_after_the_last_that_stays():
+    chain = SimChain(GENESIS)
+    chain.seal(6)
+    gone = chain.hash(4)
+
+    chain.revert(3, OTHER)
+    before = await known(chain, range(8))
+    chain.seal(2)
+
+    assert before == []  # what stays is of the old genesis, and nobody attests it again
+    assert await known(chain, range(8)) == [4, 5]
+    assert await chain.batch_to_sign(BatchNumber(4)) == Batch(BatchNumber(4), chain.hash(4), OTHER)
+    assert chain.hash(4) != gone
+
+
+async def test_later_revert_may_go_back_behind_an_earlier_one_and_not_before_the_chain():
+    chain = SimChain(GENESIS, first=2)
+    chain.seal(6)
+    chain.revert(5, OTHER)
+
+    chain.revert(1, GENESIS)
+    chain.seal()
+
+    assert await known(chain, range(8)) == [2]
+    for to in (0, 3):
+        with pytest.raises(ValueError, match=f"revert to {to}: the chain has batches 2 to 2"):
+            chain.revert(to, OTHER)
+
+
+async def test_first_batch_is_known_for_the_genesis_the_chain_is_on():
+    chain = SimChain(GENESIS, first=2)
+    chain.seal(6)
+    before = await chain.first_batch(GENESIS), await chain.first_batch(OTHER)
+
+    chain.revert(5, OTHER)
+
+    assert before == (2, None)
+    assert (await chain.first_batch(GENESIS), await chain.first_batch(OTHER)) == (None, 6)

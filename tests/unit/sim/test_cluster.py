@@ -121,3 +121,38 @@ async def test_certificates_stop_while_a_needed_member_is_cut_off(tmp_path):
     assert stopped
     numbers = on_disk(cluster, MAIN)
     assert numbers == list(range(len(numbers)))
+
+
+@pytest.mark.slow
+async def test_network_follows_a_revert_and_so_does_the_next_run(tmp_path):
+    cluster = Cluster(tmp_path, QUICK)
+    before = cluster.prepare()
+
+    async with running(cluster) as nodes:
+        await certified(nodes[MAIN], 4)
+        following = cluster.revert(2)
+        for node in nodes.values():
+            await node.epoch.wait_value(lambda epoch: epoch is not None and epoch.genesis == following)
+        await certified(nodes[MAIN], 5)
+    async with running(Cluster(tmp_path, QUICK)) as nodes:
+        await certified(nodes[MAIN], 9)
+        epochs = [(await node.wait_epoch()).number for node in nodes.values()]
+
+    assert following.fork_number == before.fork_number + 1
+    assert epochs == [2] * 5
+    for name in (MAIN, *cluster.names):
+        with open_certificates(cluster.database(name)) as file:
+            first, second = list(file.certificates(1)), list(file.certificates(2))
+        for genesis, certificates in ((before, first), (following, second)):
+            for certificate in certificates:
+                certificate.verify(genesis)
+        assert first[0].batch.number == 0
+        assert second[0].batch.number >= 3
+
+
+async def test_network_that_does_not_run_cannot_be_reverted(tmp_path):
+    cluster = Cluster(tmp_path, QUICK)
+    cluster.prepare()
+
+    with pytest.raises(ValueError, match="does not run"):
+        cluster.revert(2)
