@@ -29,8 +29,8 @@ WAITS = {
     "duty/log", "store/sqlite", "store/memory", "store/queue", "store/rows", "store/certificates", "status/watch",
     "status/runner", "status/local", "mainnode/agree", "mainnode/client", "mainnode/server", "quorum/finder",
     "quorum/watch", "quorum/verify", "batches/local", "batches/keeper", "batches/feeder", "protection/clone",
-    "protection/history", "protection/reader", "protection/receipts", "protection/record", "protection/rounds",
-    "protection/rows", "attester/runner", "app", "sim", "cli",
+    "protection/history", "protection/merge", "protection/reader", "protection/receipts", "protection/record",
+    "protection/rounds", "protection/rows", "attester/runner", "app", "sim", "cli",
 }  # fmt: skip
 
 # Who may make a vote's signature. Everybody else asks the record of `protection`, which remembers.

@@ -70,13 +70,16 @@ class OwnVotes(Protocol):
         self, genesis: GenesisHash, attester: AttesterPublicKey, first: BatchNumber, limit: int
     ) -> list[RecordedVote]: ...
 
+    def is_shared(self, genesis: GenesisHash, attester: AttesterPublicKey, number: BatchNumber) -> bool: ...
+
 
 class CloneGuard:
     """Listens for votes by our own key that this node did not make; from the first one on nothing is signed here.
 
     What halts: a vote of our key with a good signature, of this genesis, whose hash (or, where we have signed the same
     hash, whose signature) is not on record, unless its number is at or below the watermark, where the record no
-    longer knows. What never does: our own votes coming back, however old; votes of another genesis; junk.
+    longer knows. What never does: our own votes coming back, however old; votes of another genesis; junk; a recorded
+    hash under any signature where the record knows that another process has signed it too.
 
     The start rule. A node that begins to sign the moment it starts can contradict a clone it had no time to hear of.
     So `check` refuses for the first `listen_s` seconds of `run`: peers send the newest vote of every member on each
@@ -156,11 +159,16 @@ class CloneGuard:
         ours = [row for row in rows if row.number == batch.number]
         for row in ours:
             if row.hash == batch.hash:
-                return None if row.signature in (None, vote.signature) else CloneSeen(vote, row)
+                if row.signature in (None, vote.signature) or self._is_shared(batch.number):
+                    return None
+                return CloneSeen(vote, row)
         if ours:
             return CloneSeen(vote, ours[0])
         low = self._record.watermark(self.genesis, self.key)
         return None if low is not None and batch.number <= low else CloneSeen(vote, None)
+
+    def _is_shared(self, number: BatchNumber) -> bool:
+        return self._record.is_shared(self.genesis, self.key, number)
 
     def _stop(self, clone: CloneSeen) -> None:
         self._seen.set()
@@ -185,8 +193,9 @@ async def take_over(record: TakesHistories, key: AttesterPublicKey, data_dir: Pa
     """Put on record the votes of a clone that the operator has acknowledged; how many are new.
 
     Peers go on sending the clone's last vote until the network is past it: it would halt this node again and again.
-    On record it is an own vote like any other, and no other hash is signed for its number. Asked at every start,
-    before links; reads `HALT.*`, which `repair` leaves. Raises what the record does.
+    On record it is an own vote like any other, and no other hash is signed for its number; where it is for the hash we
+    signed ourselves, both signatures are ours from then on. Any other vote of the clone halts again. Asked at every
+    start, before links; reads `HALT.*`, which `repair` leaves. Raises what the record does.
     """
     found = _acknowledged_votes(key, data_dir)
     if not found:

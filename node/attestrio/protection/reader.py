@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import apsw
@@ -76,9 +76,11 @@ class RecordReader:
         return rows.histories(self.connection, chain_id)
 
     def _votes(self, chain_id: int, history: VoteHistory) -> Iterator[RecordedVote]:
+        # Of a shared hash one signature would not do: the next record has to accept the others as well.
+        shared = rows.shared_numbers(self.connection, chain_id, history.genesis, history.attester)
         first = 0
         while page := rows.votes(self.connection, chain_id, history.genesis, history.attester, first, PAGE):
-            yield from page
+            yield from (replace(vote, signature=None) if int(vote.number) in shared else vote for vote in page)
             first = int(page[-1].number) + 1
 
     def _brief(self, chain_id: int, history: VoteHistory) -> HistoryBrief:

@@ -31,6 +31,7 @@ from attestrio.protection.errors import (
     SigningRefused,
     WrongEpochGenesis,
 )
+from attestrio.protection.merge import merge
 from attestrio.protection.rounds import Rounds
 from attestrio.protection.rows import APPLICATION_ID, SCHEMA, EpochRow, RecordedVote, Refusal, VoteHistory
 from attestrio.roles import (
@@ -192,7 +193,7 @@ class VoteRecord:
         taken = tuple(histories)
 
         def take(connection: apsw.Connection) -> tuple[int, int]:
-            counts = [rows.merge(connection, self.chain_id, each, self._clock(), cause) for each in taken]
+            counts = [merge(connection, self.chain_id, each, self._clock(), cause) for each in taken]
             return sum(added for added, _ in counts), sum(contested for _, contested in counts)
 
         return await self._write(take)
@@ -206,6 +207,11 @@ class VoteRecord:
         """Whether this very vote is on record, also as one of two that an import brought together."""
         row = self._find(batch.genesis, attester, batch.number)
         return row is not None and batch.hash.raw in (row.hash, row.other)
+
+    def is_shared(self, genesis: GenesisHash, attester: AttesterPublicKey, number: BatchNumber) -> bool:
+        """Whether the recorded hash was signed elsewhere too, so that any valid signature of it is an own one."""
+        row = self._find(genesis, attester, number)
+        return row is not None and bool(row.shared)
 
     def watermark(self, genesis: GenesisHash, attester: AttesterPublicKey) -> BatchNumber | None:
         """At or below it only what has a row is signed; None: nothing was pruned."""

@@ -7,7 +7,6 @@ are only compared for being equal (chain, fork) are text, because a column holds
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -65,7 +64,12 @@ SCHEMA = (
       refused BLOB NOT NULL
     ) STRICT;
     """,
+    """
+    ALTER TABLE votes ADD COLUMN shared INTEGER NOT NULL DEFAULT 0; -- 1: others may hold this hash signed differently
+    UPDATE votes SET shared = 1 WHERE signature IS NULL;
+    """,
 )
+SHARED_SINCE = 2  # version of the file
 REFUSALS_KEPT = 1_000
 PRUNED_AT_ONCE = 10_000
 
@@ -128,6 +132,7 @@ class VoteRow(NamedTuple):
     hash: bytes | None
     other: bytes | None
     signature: bytes | None
+    shared: int | None
 
 
 def add_attester(connection: apsw.Connection, attester: AttesterPublicKey, cause: str, at: float) -> None:
@@ -153,10 +158,10 @@ def find_vote(
         return None
     vote = _select(
         connection,
-        "SELECT hash, other, signature FROM votes WHERE history = ? AND number = ?",
+        "SELECT hash, other, signature, shared FROM votes WHERE history = ? AND number = ?",
         (history[0][0], int(number)),
     )
-    return VoteRow(*history[0], *(vote[0] if vote else (None, None, None)))
+    return VoteRow(*history[0], *(vote[0] if vote else (None, None, None, None)))
 
 
 def history_id(connection: apsw.Connection, chain_id: int, genesis: GenesisHash, attester: AttesterPublicKey) -> int:
@@ -177,9 +182,11 @@ def insert_vote(
     receipt: bytes | None = None,
 ) -> None:
     signature = None if vote.signature is None else vote.signature.raw
+    # Without its signature it was signed elsewhere, and whatever is signed here later is another one.
     connection.execute(
-        "INSERT INTO votes(history, number, hash, signature, epoch, at, receipt) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (history, int(vote.number), vote.hash.raw, signature, epoch, at, receipt),
+        "INSERT INTO votes(history, number, hash, signature, epoch, at, receipt, shared)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (history, int(vote.number), vote.hash.raw, signature, epoch, at, receipt, int(signature is None)),
     )
 
 
@@ -188,6 +195,26 @@ def set_signature(connection: apsw.Connection, history: int, number: int, signat
     connection.execute(
         "UPDATE votes SET signature = ? WHERE history = ? AND number = ?", (signature.raw, history, int(number))
     )
+
+
+def share(connection: apsw.Connection, history: int, number: int) -> None:
+    """Note that other signatures of the recorded hash are about: none of them means another signer any more."""
+    connection.execute("UPDATE votes SET shared = 1 WHERE history = ? AND number = ?", (history, int(number)))
+
+
+def shared_numbers(
+    connection: apsw.Connection, chain_id: int, genesis: GenesisHash, attester: AttesterPublicKey
+) -> frozenset[int]:
+    """The numbers of a history that are shared. Reads every vote; a file from before the column has none."""
+    if connection.execute("PRAGMA user_version").get < SHARED_SINCE:
+        return frozenset()
+    found = _select(
+        connection,
+        "SELECT v.number FROM histories h JOIN votes v ON v.history = h.id"
+        " WHERE h.chain_id = ? AND h.genesis = ? AND h.attester = ? AND v.shared",
+        (str(chain_id), genesis.raw, attester.raw),
+    )
+    return frozenset(number for (number,) in found)
 
 
 def open_epoch(
@@ -339,55 +366,6 @@ def read_signature(connection: apsw.Connection, raw: bytes | None) -> Signature 
         return None if raw is None else Signature(raw)
     except PeerError as exc:  # no peer wrote this: it was a signature once
         raise StorageCorrupt(connection.filename, f"a stored signature cannot be read: {exc}") from exc
-
-
-def merge(connection: apsw.Connection, chain_id: int, history: VoteHistory, at: float, cause: str) -> tuple[int, int]:
-    """Take over what another record knows of a key; returns (votes added, numbers that now have two hashes).
-
-    Afterwards a number has a row below a watermark only if neither record can have signed anything else for it:
-
-    - the watermark becomes the higher of both;
-    - a vote of theirs at or below our own watermark, for which we have no row, is left out: ours may have been another;
-    - a vote of ours at or below their watermark, for which they have none, is removed for the same reason;
-    - for two hashes both are kept, and neither is signed again.
-    """
-    add_attester(connection, history.attester, cause, at)
-    mine = history_id(connection, chain_id, history.genesis, history.attester)
-    low = connection.execute("SELECT low FROM histories WHERE id = ?", (mine,)).get
-    added = contested = 0
-    for vote in history.votes:
-        stored = _select(
-            connection,
-            "SELECT hash, other, signature FROM votes WHERE history = ? AND number = ?",
-            (mine, int(vote.number)),
-        )
-        if not stored:
-            if low is None or vote.number > low:
-                insert_vote(connection, mine, vote, None, at)
-                added += 1
-            continue
-        hash_, other, signature = stored[0]
-        if vote.hash.raw == hash_:
-            if signature is None and vote.signature is not None:
-                set_signature(connection, mine, vote.number, vote.signature)
-        elif other is None:
-            connection.execute(
-                "UPDATE votes SET other = ? WHERE history = ? AND number = ?", (vote.hash.raw, mine, int(vote.number))
-            )
-            contested += 1
-    if history.low is not None:
-        _forget_unshared(connection, mine, history.low, (vote.number for vote in history.votes))
-        raise_watermark(connection, mine, history.low)
-    return added, contested
-
-
-def _forget_unshared(connection: apsw.Connection, history: int, low: int, shared: Iterable[int]) -> None:
-    kept = {int(number) for number in shared}
-    rows = _select(connection, "SELECT number FROM votes WHERE history = ? AND number <= ?", (history, int(low)))
-    connection.executemany(
-        "DELETE FROM votes WHERE history = ? AND number = ?",
-        [(history, number) for (number,) in rows if number not in kept],
-    )
 
 
 def _select(connection: apsw.Connection, sql: str, bindings: tuple[object, ...] = ()) -> list[Any]:

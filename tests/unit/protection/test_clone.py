@@ -7,11 +7,14 @@ import pytest
 import trio
 from attestrio.errors import SourceError, leaves
 from attestrio.kit.blocking import inline
+from attestrio.kit.sqlite import open_database
 from attestrio.protection.clone import CloneGuard, CloneSeen, StillListening, take_over
 from attestrio.protection.equivocation import EquivocationBook, read_proofs
 from attestrio.protection.halt import Halted, refuse_if_halted, repair, write_halt
 from attestrio.protection.hedged import ENTROPY, HedgedKey
+from attestrio.protection.reader import open_record
 from attestrio.protection.record import DoubleVote, RecordedVote, VoteHistory, VoteRecord
+from attestrio.protection.rows import APPLICATION_ID, SCHEMA
 from attestrio.protection.signer import ProtectedSigner
 from attestrio.quorum import BadVoteSignature, WrongGenesis
 from attestrio.quorum.watch import VotesWatch
@@ -392,3 +395,101 @@ async def test_signature_on_record_stays_the_same_in_the_next_process(tmp_path):
 
         assert again == made
         assert node.guard.clone is None
+
+
+# The same hash, signed twice
+
+
+async def halted_by_a_clone_with_the_same_hash(data_dir, ours, theirs):
+    async with Node(data_dir, secret=ours) as node:
+        await node.sign(5)
+        node.votes.add([theirs.sign_batch(batch(5))])
+    repair(data_dir, ack=True)
+
+
+async def test_acknowledged_clone_with_the_same_hash_does_not_halt_again(tmp_path):
+    ours, theirs = (HedgedKey.of(OURS, bytes([fill]) * ENTROPY) for fill in (1, 2))
+    await halted_by_a_clone_with_the_same_hash(tmp_path, ours, theirs)
+
+    for _ in range(2):
+        async with Node(tmp_path, secret=ours) as node:
+            await take_over(node.record, OURS.public(), tmp_path)
+            node.guard.heard(ours.sign_batch(batch(5)))
+            node.guard.heard(theirs.sign_batch(batch(5)))
+
+            assert (await node.sign(5)) == ours.sign_batch(batch(5))
+            assert node.guard.clone is None
+    assert not (tmp_path / "HALT").exists()
+
+
+async def test_what_an_acknowledged_clone_signs_next_halts_again(tmp_path):
+    ours, theirs = (HedgedKey.of(OURS, bytes([fill]) * ENTROPY) for fill in (1, 2))
+    await halted_by_a_clone_with_the_same_hash(tmp_path, ours, theirs)
+
+    async with Node(tmp_path, secret=ours) as node:
+        await take_over(node.record, OURS.public(), tmp_path)
+        await node.sign(6)
+        node.votes.add([theirs.sign_batch(batch(5))])
+        before = node.guard.clone
+        node.votes.add([theirs.sign_batch(batch(6))])
+
+        assert before is None
+        assert node.guard.clone.heard.batch.number == 6
+
+
+async def test_vote_imported_without_signature_and_signed_again_may_come_back_as_it_was(tmp_path):
+    before, now = (HedgedKey.of(OURS, bytes([fill]) * ENTROPY) for fill in (1, 2))
+    async with Node(tmp_path, secret=now) as node:
+        unsigned = RecordedVote(BatchNumber(5), batch(5).hash)
+        await node.record.merge([VoteHistory(GENESIS, OURS.public(), None, (unsigned,))])
+        await node.sign(5)
+
+        node.guard.heard(before.sign_batch(batch(5)))
+
+        assert node.guard.clone is None
+        node.guard.heard(before.sign_batch(batch(5, HIGH)))
+        assert node.guard.clone is not None
+
+
+async def test_history_of_a_shared_hash_is_told_to_the_next_record(tmp_path):
+    ours, theirs = (HedgedKey.of(OURS, bytes([fill]) * ENTROPY) for fill in (1, 2))
+    await halted_by_a_clone_with_the_same_hash(tmp_path, ours, theirs)
+    async with Node(tmp_path, secret=ours) as node:
+        await take_over(node.record, OURS.public(), tmp_path)
+        await node.sign(6)
+        with open_record(tmp_path / "protection.db") as reader:
+            told = reader.export(CHAIN)
+
+    (tmp_path / "next").mkdir()
+    async with Node(tmp_path / "next") as node:
+        await node.record.merge(told.histories)
+        node.guard.heard(theirs.sign_batch(batch(5)))
+        node.guard.heard(ours.sign_batch(batch(6)))
+
+        assert node.guard.clone is None
+        node.guard.heard(theirs.sign_batch(batch(6)))
+        assert node.guard.clone is not None
+
+
+async def test_record_of_the_first_version_is_read_and_taken_over(tmp_path):
+    ours = HedgedKey.of(OURS, bytes([1]) * ENTROPY)
+    connection = open_database(tmp_path / "protection.db", application_id=APPLICATION_ID, schema=SCHEMA[:1])
+    connection.execute("INSERT INTO attesters VALUES (?, 0, '')", (OURS.public().raw,))
+    connection.execute("INSERT INTO histories VALUES (1, ?, ?, ?, NULL)", (str(CHAIN), GENESIS.raw, OURS.public().raw))
+    for number, signature in ((4, None), (5, ours.sign_batch(batch(5)).signature.raw)):
+        connection.execute(
+            "INSERT INTO votes VALUES (1, ?, ?, NULL, ?, NULL, 0, NULL)", (number, batch(number).hash.raw, signature)
+        )
+    connection.close()
+
+    with open_record(tmp_path / "protection.db") as reader:
+        exported = reader.export(CHAIN).histories
+    async with Node(tmp_path) as node:
+        await node.sign(4)
+        node.guard.heard(ours.sign_batch(batch(4)))
+        before = node.guard.clone
+        node.guard.heard(vote(5))
+
+        assert [int(one.number) for one in exported[0].votes] == [4, 5]
+        assert before is None
+        assert node.guard.clone.heard == vote(5)
