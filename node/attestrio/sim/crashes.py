@@ -115,6 +115,10 @@ class Explorer:
                 if fault in faults and (fault in CRASHES or (index + self.seed) % FAILURES_EVERY == 0):
                     yield CrashPoint(index, fault, self.seed)
 
+    def operation(self, point: CrashPoint) -> Operation | None:
+        """What is under way when the crash comes; None after the last one."""
+        return self._operations[point.index] if point.index < len(self._operations) else None
+
     def find(self, point: CrashPoint) -> Finding | None:
         """Crash there, live on, and tell of a broken promise."""
         if point.fault in FAILURES:
