@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from random import Random
 
 import pytest
 from attestrio.errors import PeerError
@@ -12,13 +13,12 @@ from attestrio.gossip.mux.header import End
 from attestrio.gossip.mux.machine import Mux
 from attestrio.gossip.mux.parking import MAX_PARKED_BYTES, MAX_PARKED_FRAMES
 from attestrio.gossip.mux.stream import Data, Ended, Opened
+from hypothesis import event as note_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mux_kit import events_of, halves
 
-RATES = st.sampled_from([UNLIMITED, Rate(1, 0.5), Rate(2, 0.25), Rate(3, 1.0)])
-OFFERS = st.dictionaries(st.integers(0, 3), st.integers(1, 3), min_size=1, max_size=4)
-MESSAGES = st.lists(st.binary(max_size=40), max_size=4)
+RATES = [UNLIMITED, Rate(1, 0.5), Rate(2, 0.25), Rate(3, 1.0)]
 
 
 class Talker:
@@ -47,7 +47,7 @@ class Talker:
                 assert self.live.get(event.stream.stream) is None
                 self.live[event.stream.stream] = event.stream
                 self.names[event.stream] = self.name(event.stream)
-                self.speaking[event.stream] = deque(next(self.script, []))
+                self.speaking[event.stream] = deque(next(self.script))
                 self.said[self.names[event.stream]] = b""
                 self.hearing[event.stream] = b""
             elif isinstance(event, Data):
@@ -81,6 +81,10 @@ class Talker:
             self.mux.release(done[pick % len(done)], now)
             self.note()
 
+    def is_moving(self, now):
+        self.send()
+        return bool(self.wire) or self.mux.deadline(now) is not None
+
     def send(self):
         self.wire.extend(self.mux.take_output())
 
@@ -89,38 +93,45 @@ class Talker:
         self.note()
 
 
+def offer(random):
+    return {id_: random.randint(1, 3) for id_ in (1, 2, 3) if random.random() < 0.8}
+
+
+def script(random):
+    """What is said on each round: up to 4 pieces of up to 40 bytes."""
+    while True:
+        yield [random.randbytes(random.randint(0, 40)) for _ in range(random.randint(0, 4))]
+
+
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None)
-@given(st.data())
-def test_every_round_arrives_whole_and_in_order_at_both_ends(data):
-    left_accept, left_connect = data.draw(OFFERS), data.draw(OFFERS)
-    scripts = [iter(data.draw(st.lists(MESSAGES, max_size=12))) for _ in range(2)]
-    left = Talker(left_accept, left_connect, data.draw(RATES), scripts[0])
-    right = Talker(data.draw(OFFERS), data.draw(OFFERS), data.draw(RATES), scripts[1])
-    ends = (left, right)
+@given(st.integers(0, 2**64 - 1))
+def test_every_round_arrives_whole_and_in_order_at_both_ends(seed):
+    random = Random(seed)
+    ends = [Talker(offer(random), offer(random), random.choice(RATES), script(random)) for _ in range(2)]
     now = 0.0
 
-    for _ in range(data.draw(st.integers(0, 80))):
-        who, what, pick = data.draw(st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers(0, 60)))
-        me, peer = ends[who], ends[1 - who]
-        if what == 0:
-            lanes = [(end, id_) for end in End for id_ in me.mux._offers[end]]
-            me.mux.want(*lanes[pick % len(lanes)], now)
-            me.note()
-        elif what == 1:
-            me.speak(pick, now)
-        elif what == 2:
-            me.release(pick, now)
-        elif what == 3:
-            now += pick / 20
-            me.mux.tick(now)
-            me.note()
-        elif what == 4:
-            me.send()
-        else:
-            me.receive(peer, pick, now)
-    for _ in range(400):  # everybody says the rest, reads all, and the wire runs dry
-        for me, peer in ((left, right), (right, left)):
+    for _ in range(random.randint(200, 2000)):
+        me, peer = random.sample(ends, 2)
+        pick = random.randrange(60)
+        match random.choice(("want", "speak", "speak", "speak", "release", "wait", "send", "receive", "receive")):
+            case "want" if me.mux._lanes:
+                me.mux.want(*list(me.mux._lanes)[pick % len(me.mux._lanes)], now)
+                me.note()
+            case "speak":
+                me.speak(pick, now)
+            case "release":
+                me.release(pick, now)
+            case "wait":
+                now += pick / 100
+                me.mux.tick(now)
+                me.note()
+            case "send":
+                me.send()
+            case "receive":
+                me.receive(peer, pick, now)
+    for _ in range(1000):  # everybody says the rest, reads all, and the wire runs dry
+        for me, peer in (ends, ends[::-1]):
             now += 1.0
             me.speak(0, now)
             me.release(0, now)
@@ -128,10 +139,14 @@ def test_every_round_arrives_whole_and_in_order_at_both_ends(data):
             me.note()
             me.send()
             me.receive(peer, 1 << 20, now)
+        if not any(end.speaking or end.hearing or end.is_moving(now) for end in ends):
+            break
 
+    left, right = ends
+    note_case(f"{len(left.said) // 10 * 10} rounds or more")
     assert left.said.keys() == {(end.other, *rest) for end, *rest in right.said}, "both ends saw the same rounds"
-    for me, peer in ((left, right), (right, left)):
-        assert me.speaking == {}
+    for me, peer in (ends, ends[::-1]):
+        assert me.speaking == me.hearing == {}
         assert me.heard == {(end.other, *rest): said for (end, *rest), said in peer.said.items()}
         assert not me.mux.paused
         assert me.mux.take_output() == b""
