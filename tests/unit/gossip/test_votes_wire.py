@@ -169,6 +169,18 @@ def test_the_newest_that_were_asked_for_are_remembered(limit, keys):
         assert set(newest) <= memory._young.keys() | memory._old.keys()
 
 
+def test_what_is_asked_for_outlives_what_is_newer():
+    memory = Remembered(2)
+
+    for new in range(10):
+        memory.put(new, new)
+        if new == 0:
+            memory.put("asked for", "kept")
+        assert memory.get("asked for") == "kept"
+
+    assert memory.get(0) is None
+
+
 # Other shapes
 
 
@@ -262,6 +274,14 @@ def test_a_broken_frame_or_a_number_for_a_vote_loses_the_whole_request(tail):
     assert caught.value.index == 2
 
 
+def test_a_whole_vote_in_an_entry_that_announces_more_is_refused():
+    body = VoteCodec().entry(VOTE)
+    longer = body[:1] + bytes((body[1] + 1,)) + body[2:]
+
+    with pytest.raises(VoteUndecodable):
+        VoteCodec().decode_untrusted(longer)
+
+
 def test_bytes_that_were_refused_are_refused_again():
     codec = VoteCodec()
 
@@ -284,6 +304,7 @@ def test_random_bytes_end_in_votes_or_a_peer_error(body):
     st.integers(0, 800),
 )
 @example(VOTES[:1], [(1, b"\xb7")], 187)
+@example(VOTES[:1], [(1, b"\xb9")], 187)
 def test_damaged_pushes_are_read_as_protobuf_would_or_refused(votes, damage, cut):
     """What is sliced is what the general decoder reads, entry by entry."""
     body = bytearray(VoteCodec().encode(votes))
