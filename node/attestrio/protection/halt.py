@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,11 +14,14 @@ from typing import Any, ClassVar
 import msgspec
 
 from attestrio.errors import NodeError, SafetyError, SetupError
-from attestrio.kit.files import read_bounded, sync_folder
+from attestrio.kit.disk import Disk, RealDisk, write_whole
+from attestrio.kit.files import FileUnwritable, read_bounded, sync_folder
 
 log = logging.getLogger("attestrio.protection")
 
 HALT = "HALT"
+RESERVE = ".HALT.reserve"
+RESERVE_BYTES = 4096
 MAX_HALT_FILE = 1 << 20  # bytes; two votes with their signatures are below 2 KiB
 
 
@@ -58,21 +62,61 @@ class NotHalted(SetupError):
         self.path = path
 
 
-def write_halt(data_dir: Path, reason: NodeError, evidence: Mapping[str, Any], at: float | None = None) -> Path:
+class HaltUnexplained(SafetyError):
+    """The node stopped for safety while the disk could not take the reason: that stands in the log only."""
+
+    code: ClassVar[str] = "halt_unexplained"
+
+    def __init__(self) -> None:
+        super().__init__("the disk could not take the reason, which is in the log of the node when it stopped")
+
+
+def reserve(data_dir: Path, disk: Disk | None = None) -> None:
+    """Lay by the file that becomes HALT where the disk is full: a new name for an old file needs no space.
+
+    At every start, before anything is signed; costs nothing where the file is there. Raises FileUnwritable.
+    """
+    path = data_dir / RESERVE
+    note = HaltNote(HaltUnexplained.code, str(HaltUnexplained()), {}, 0.0)
+    raw = msgspec.json.encode(note).ljust(RESERVE_BYTES - 1) + b"\n"
+    try:
+        if not (path.is_file() and read_bounded(path, RESERVE_BYTES) == raw):
+            write_whole(disk or RealDisk(), path, raw)
+    except OSError as exc:
+        raise FileUnwritable(path, exc) from exc
+
+
+def write_halt(
+    data_dir: Path,
+    reason: NodeError,
+    evidence: Mapping[str, Any],
+    at: float | None = None,
+    *,
+    disk: Disk | None = None,
+) -> Path:
     """Stop the node for good: whole and on disk when it returns. The first one stays: it is the cause of the others.
+
+    Where the disk does not take it, what `reserve` has laid by becomes HALT, without the reason.
 
     Args:
       evidence: JSON values with which somebody else can check the reason.
       at: Unix seconds; None is now.
 
-    Raises OSError; then the node has to end all the same, and a restart finds no HALT.
+    Raises OSError; then the node has to end all the same, and a restart may find no HALT.
     """
-    path = data_dir / HALT
+    path, disk = data_dir / HALT, disk or RealDisk()
     if os.path.lexists(path):
         log.error("%s is there already and stays; also: %s [%s]", path, reason, reason.code)
         return path
     note = HaltNote(reason.code, str(reason), evidence, time.time() if at is None else at)
-    _write_whole(path, msgspec.json.format(msgspec.json.encode(note), indent=2) + b"\n")
+    try:
+        _write_whole(disk, path, msgspec.json.format(msgspec.json.encode(note), indent=2) + b"\n")
+    except OSError as exc:
+        if os.path.lexists(path) or not (data_dir / RESERVE).exists():
+            raise
+        log.critical("%s does not take its reason (%s): %s [%s]", path, exc.strerror, reason, reason.code)
+        disk.rename(data_dir / RESERVE, path)
+        disk.sync_folder(data_dir)
     return path
 
 
@@ -114,13 +158,21 @@ def repair(data_dir: Path, *, ack: bool, at: float | None = None) -> Path:
     return kept
 
 
-def _write_whole(path: Path, raw: bytes) -> None:
-    # By another name first: half a file would halt as well, but without a reason in it.
+def _write_whole(disk: Disk, path: Path, raw: bytes) -> None:
+    # By another name first: half a file would halt as well, but without a reason in it. One for each process: a
+    # command may halt the node while the node does.
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "wb") as out:
-        out.write(raw)
-        out.flush()
-        os.fsync(out.fileno())
-    draft.rename(path)
-    sync_folder(path.parent)
+    try:
+        file = disk.open(draft)
+        try:
+            file.truncate(0)
+            file.append(raw)
+            file.sync()
+        finally:
+            file.close()
+        disk.rename(draft, path)
+    except OSError:
+        with suppress(OSError):  # what is told is why it was not written
+            disk.remove(draft)
+        raise
+    disk.sync_folder(path.parent)

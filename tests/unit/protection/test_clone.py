@@ -10,7 +10,7 @@ from attestrio.kit.blocking import inline
 from attestrio.kit.sqlite import open_database
 from attestrio.protection.clone import CloneGuard, CloneSeen, StillListening, take_over
 from attestrio.protection.equivocation import EquivocationBook, read_proofs
-from attestrio.protection.halt import Halted, refuse_if_halted, repair, write_halt
+from attestrio.protection.halt import Halted, refuse_if_halted, repair, reserve, write_halt
 from attestrio.protection.hedged import ENTROPY, HedgedKey
 from attestrio.protection.reader import open_record
 from attestrio.protection.record import DoubleVote, RecordedVote, VoteHistory, VoteRecord
@@ -29,6 +29,7 @@ from attestrio.roles import (
     SignedBatch,
     WeightedAttester,
 )
+from attestrio.sim.disk import Faults, SimDisk
 
 GENESIS, OTHER_GENESIS = GenesisHash(b"\x11" * 32), GenesisHash(b"\x22" * 32)
 OURS, THEIRS = (AttesterSecretKey.from_bytes(bytes([index]) * 32) for index in (1, 2))
@@ -493,3 +494,18 @@ async def test_record_of_the_first_version_is_read_and_taken_over(tmp_path):
         assert [int(one.number) for one in exported[0].votes] == [4, 5]
         assert before is None
         assert node.guard.clone.heard == vote(5)
+
+
+async def test_clone_heard_on_a_full_disk_stops_the_next_start_too(tmp_path):
+    disk = SimDisk(tmp_path)
+    reserve(tmp_path, disk)
+    disk.faults = Faults(full_at=0)
+
+    async with Node(tmp_path, halt=partial(write_halt, tmp_path, disk=disk)) as node:
+        node.votes.add([vote(4)])
+
+    with pytest.raises(Halted, match="the disk could not take the reason"):
+        refuse_if_halted(tmp_path)
+    repair(tmp_path, ack=True)
+    async with Node(tmp_path) as node:
+        assert await take_over(node.record, OURS.public(), tmp_path) == 0

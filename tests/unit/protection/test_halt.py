@@ -4,8 +4,20 @@ import json
 import stat
 
 import pytest
-from attestrio.errors import SafetyError, SetupError
-from attestrio.protection.halt import HALT, Halted, NotHalted, read_halt, refuse_if_halted, repair, write_halt
+from attestrio.errors import SafetyError, SetupError, StorageUnusable
+from attestrio.protection.halt import (
+    HALT,
+    RESERVE,
+    Halted,
+    NotHalted,
+    read_halt,
+    refuse_if_halted,
+    repair,
+    reserve,
+    write_halt,
+)
+from attestrio.sim.disk import Faults, SimDisk
+from attestrio.sim.disk_model import Survival
 
 
 class CloneSeen(SafetyError):
@@ -104,3 +116,75 @@ def test_a_node_that_is_not_halted_cannot_be_repaired(tmp_path):
     with pytest.raises(NotHalted) as refused:
         repair(tmp_path, ack=True)
     assert isinstance(refused.value, SetupError)
+
+
+# The disk below
+
+
+@pytest.mark.parametrize("survival", Survival)
+@pytest.mark.parametrize("seed", range(8))
+def test_a_crash_right_after_the_stop_does_not_undo_it(tmp_path, survival, seed):
+    disk = SimDisk(tmp_path / "before", seed)
+    disk.folder.mkdir()
+    write_halt(disk.folder, REASON, EVIDENCE, at=1.0, disk=disk)
+
+    disk.crash(tmp_path / "after", survival)
+
+    assert read_halt(tmp_path / "after").sentence == str(REASON)
+
+
+@pytest.mark.parametrize("survival", Survival)
+@pytest.mark.parametrize("full_after", range(3), ids=["create", "write", "later"])
+def test_a_full_disk_does_not_undo_the_stop(tmp_path, survival, full_after, caplog):
+    disk = SimDisk(tmp_path / "before")
+    disk.folder.mkdir()
+    reserve(disk.folder, disk)
+    disk.faults = Faults(full_at=disk.operations + full_after)
+
+    write_halt(disk.folder, REASON, EVIDENCE, disk=disk)
+    disk.crash(tmp_path / "after", survival)
+
+    with pytest.raises(Halted, match="stopped for safety"):
+        refuse_if_halted(tmp_path / "after")
+    assert [path.name for path in disk.folder.iterdir() if path.name != RESERVE] == [HALT]
+    assert full_after == 2 or str(REASON) in caplog.text
+
+
+@pytest.mark.parametrize("fails_after", range(5))
+def test_a_disk_that_fails_once_does_not_undo_the_stop(tmp_path, fails_after):
+    disk = SimDisk(tmp_path / "before")
+    disk.folder.mkdir()
+    reserve(disk.folder, disk)
+    disk.faults = Faults(error_at=disk.operations + fails_after)
+
+    write_halt(disk.folder, REASON, EVIDENCE, disk=disk)
+    disk.crash(tmp_path / "after")
+
+    with pytest.raises(Halted):
+        refuse_if_halted(tmp_path / "after")
+
+
+def test_a_full_disk_without_a_reserve_is_told(tmp_path):
+    disk = SimDisk(tmp_path, faults=Faults(full_at=0))
+
+    with pytest.raises(OSError, match="no space"):
+        write_halt(tmp_path, REASON, EVIDENCE, disk=disk)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_reserve_is_made_once_and_again_after_it_was_used(tmp_path):
+    reserve(tmp_path)
+    first = (tmp_path / RESERVE).stat()
+    reserve(tmp_path)
+    again = (tmp_path / RESERVE).stat()
+    (tmp_path / RESERVE).rename(tmp_path / HALT)
+    repair(tmp_path, ack=True)
+    reserve(tmp_path)
+
+    assert (first.st_size, first.st_ino) == (4096, again.st_ino)
+    assert (tmp_path / RESERVE).stat().st_size == 4096
+
+
+def test_a_reserve_that_cannot_be_made_ends_the_start(tmp_path):
+    with pytest.raises(StorageUnusable, match="cannot be written"):
+        reserve(tmp_path, SimDisk(tmp_path, faults=Faults(full_at=0)))
