@@ -10,6 +10,9 @@ from attestrio.roles import AttesterPublicKey, BatchHash, BatchNumber, GenesisHa
 MAX_NUMBER = 2**63 - 2
 """The highest number that is signed: a column holds 2^63-1, and one more has to fit for "the next after it"."""
 
+MAX_AHEAD = 1_000_000
+"""How far above the newest vote of a history a number may be: almost two years of batches at one a minute."""
+
 
 class SigningRefused(SafetyError):
     """The record says no. Raise one of the classes below; `code` is the rule in metrics and in the list of refusals."""
@@ -47,6 +50,20 @@ class NumberNotRecordable(SigningRefused):
         self.number, self.limit = number, MAX_NUMBER
 
 
+class NumberTooFarAhead(SigningRefused):
+    """The number is far above the newest vote of the history: votes up there would push the watermark past the rest."""
+
+    code: ClassVar[str] = "number_too_far_ahead"
+
+    def __init__(self, number: BatchNumber, newest: BatchNumber) -> None:
+        super().__init__(
+            f"batch {number} is not signed: the newest vote is for batch {newest}, and {MAX_AHEAD} more is the limit;"
+            " if the chain is really there, stop the node and `attestrio protection import` a history with a"
+            " watermark just below the batch"
+        )
+        self.number, self.newest, self.limit = number, newest, MAX_AHEAD
+
+
 class EpochClosed(SigningRefused):
     """The epoch has ended, or was never opened. `open_epoch` None: there is none at all."""
 
@@ -82,6 +99,7 @@ RULES: tuple[type[SigningRefused], ...] = (
     DoubleVote,
     BelowWatermark,
     NumberNotRecordable,
+    NumberTooFarAhead,
     EpochClosed,
     WrongEpochGenesis,
     KeyNotInHistory,

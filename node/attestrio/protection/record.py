@@ -20,6 +20,7 @@ from attestrio.kit.metrics import Metrics
 from attestrio.kit.sqlite import open_database, storage_errors
 from attestrio.protection import rows
 from attestrio.protection.errors import (
+    MAX_AHEAD,
     MAX_NUMBER,
     RULES,
     BelowWatermark,
@@ -27,6 +28,7 @@ from attestrio.protection.errors import (
     EpochClosed,
     KeyNotInHistory,
     NumberNotRecordable,
+    NumberTooFarAhead,
     RecordClosed,
     SigningRefused,
     WrongEpochGenesis,
@@ -51,6 +53,7 @@ __all__ = [
     "EpochRow",
     "KeyNotInHistory",
     "NumberNotRecordable",
+    "NumberTooFarAhead",
     "RecordClosed",
     "RecordedVote",
     "Refusal",
@@ -287,6 +290,9 @@ class VoteRecord:
             return Answer(_stored_vote(connection, ask, row))
         if row is not None and row.low is not None and number <= row.low:
             raise BelowWatermark(number, BatchNumber(row.low))
+        newest = None if row is None else rows.newest_number(connection, row.history)
+        if newest is not None and number > newest + MAX_AHEAD:
+            raise NumberTooFarAhead(number, BatchNumber(newest))
         if row is None and not rows.knows_attester(connection, key):
             raise KeyNotInHistory(key)
         history = rows.history_id(connection, self.chain_id, batch.genesis, key) if row is None else row.history

@@ -173,6 +173,12 @@ def history_id(connection: apsw.Connection, chain_id: int, genesis: GenesisHash,
     )
 
 
+def newest_number(connection: apsw.Connection, history: int) -> int | None:
+    """The highest number with a vote; one step in the index."""
+    found = _select(connection, "SELECT number FROM votes WHERE history = ? ORDER BY number DESC LIMIT 1", (history,))
+    return found[0][0] if found else None
+
+
 def insert_vote(
     connection: apsw.Connection,
     history: int,

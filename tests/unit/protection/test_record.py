@@ -7,12 +7,14 @@ from attestrio.errors import SafetyError, StorageUnusable
 from attestrio.kit.blocking import in_thread, inline
 from attestrio.kit.metrics import Metrics
 from attestrio.protection import rows
+from attestrio.protection.errors import MAX_AHEAD
 from attestrio.protection.record import (
     BelowWatermark,
     DoubleVote,
     EpochClosed,
     KeyNotInHistory,
     NumberNotRecordable,
+    NumberTooFarAhead,
     RecordClosed,
     RecordedVote,
     VoteHistory,
@@ -286,6 +288,49 @@ async def test_the_newest_vote_cannot_be_pruned(path):
     async with opened(path) as record:
         with pytest.raises(ValueError, match="keep 0"):
             await record.prune(keep=0)
+
+
+async def test_numbers_far_away_do_not_keep_the_near_ones_from_being_signed(path):
+    far = 2**60
+    async with opened(path) as record:
+        epoch = await begin(record)
+        await record.sign(KEY, batch_of(5), epoch=epoch)
+        for number in range(far, far + 5):
+            with pytest.raises(NumberTooFarAhead) as refused:
+                await record.sign(KEY, batch_of(number), epoch=epoch)
+        await record.prune(keep=4)
+
+        (await record.sign(KEY, batch_of(6), epoch=epoch)).verify()
+
+        assert (refused.value.newest, refused.value.limit) == (5, MAX_AHEAD)
+        assert [refusal.rule for refusal in record.refusals()] == ["number_too_far_ahead"] * 5
+
+
+async def test_a_number_may_be_as_far_ahead_as_the_limit_and_the_first_one_anywhere(path):
+    first = 2**40
+    async with opened(path) as record:
+        epoch = await begin(record)
+        await record.sign(KEY, batch_of(first), epoch=epoch)
+
+        await record.sign(KEY, batch_of(first + MAX_AHEAD), epoch=epoch)
+        with pytest.raises(NumberTooFarAhead):
+            await record.sign(KEY, batch_of(first + 2 * MAX_AHEAD + 1), epoch=epoch)
+        (await record.sign(KEY, batch_of(first - 1), epoch=epoch)).verify()
+
+
+async def test_a_chain_that_is_far_ahead_is_followed_after_a_watermark_was_imported(path):
+    far = 2**40
+    async with opened(path) as record:
+        epoch = await begin(record)
+        await record.sign(KEY, batch_of(5), epoch=epoch)
+        with pytest.raises(NumberTooFarAhead, match="protection import"):
+            await record.sign(KEY, batch_of(far), epoch=epoch)
+
+        await record.merge([history(low=far - 1)])
+
+        (await record.sign(KEY, batch_of(far), epoch=epoch)).verify()
+        with pytest.raises(BelowWatermark):
+            await record.sign(KEY, batch_of(5, content=2), epoch=epoch)
 
 
 # --- two records become one
