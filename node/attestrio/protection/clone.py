@@ -51,6 +51,18 @@ class CloneSeen(SafetyError):
         return {"heard": self.heard.to_json(), "recorded": ours}
 
 
+class OwnVoteNotCompared(SourceError):
+    """A vote of our own key was heard while the record could not be read: it may be a clone's. Ask again."""
+
+    code: ClassVar[str] = "own_vote_not_compared"
+
+    def __init__(self, number: BatchNumber) -> None:
+        super().__init__(
+            f"batch {number}: a vote of our own key could not be compared with the record: nothing is signed"
+        )
+        self.number = number
+
+
 class StillListening(SourceError):
     """Too early to sign: another node with our key would not have been heard yet. Ask again."""
 
@@ -114,6 +126,7 @@ class CloneGuard:
         self._listen_s = listen_s
         self._listened_at: float | None = None  # trio time from which on may be signed
         self._clone: CloneSeen | None = None
+        self._open: SignedBatch | None = None  # the first vote that the record could not be asked about
         self._seen = trio.Event()
 
     @property
@@ -122,9 +135,15 @@ class CloneGuard:
         return self._clone
 
     def check(self) -> None:
-        """Raise CloneSeen once a clone was seen, StillListening until `listen_s` have passed. Does not wait."""
+        """Raise CloneSeen once a clone was seen, StillListening until `listen_s` have passed. Does not wait.
+
+        Raises OwnVoteNotCompared from the first vote on that the record could not be asked about, until the process
+        ends: a witness does not bring a vote twice, but after a restart all are heard again.
+        """
         if self._clone is not None:
             raise self._clone
+        if self._open is not None:
+            raise OwnVoteNotCompared(self._open.batch.number)
         if self._listen_s:
             left_s = None if self._listened_at is None else self._listened_at - trio.current_time()
             if left_s is None or left_s > 0:
@@ -140,8 +159,9 @@ class CloneGuard:
             return
         try:
             self._clone = self._judge(vote)
-        except NodeError as exc:  # a record that cannot be read signs nothing either
-            log.warning("batch %d: own vote heard and not compared: %s", vote.batch.number, exc)
+        except NodeError as exc:  # whoever brought it has no part in that; `check` tells the signer
+            self._open = self._open or vote
+            log.error("batch %d: own vote heard and not compared: %s", vote.batch.number, exc)
         if self._clone is not None:
             self._stop(self._clone)
 

@@ -8,7 +8,7 @@ import trio
 from attestrio.errors import SourceError, leaves
 from attestrio.kit.blocking import inline
 from attestrio.kit.sqlite import open_database
-from attestrio.protection.clone import CloneGuard, CloneSeen, StillListening, take_over
+from attestrio.protection.clone import CloneGuard, CloneSeen, OwnVoteNotCompared, StillListening, take_over
 from attestrio.protection.equivocation import EquivocationBook, read_proofs
 from attestrio.protection.halt import Halted, refuse_if_halted, repair, reserve, write_halt
 from attestrio.protection.hedged import ENTROPY, HedgedKey
@@ -265,6 +265,24 @@ async def test_vote_heard_while_the_record_is_closed_is_no_error_of_who_brought_
     node.votes.add([vote(4)])
 
     assert "not compared" in caplog.text
+
+
+async def test_nothing_is_signed_after_a_vote_that_could_not_be_compared(tmp_path):
+    async with Node(tmp_path) as node:
+        read, node.record._reader = node.record._reader, None
+        node.votes.add([vote(4)])
+        node.record._reader = read
+
+        for _ in range(2):
+            with pytest.raises(OwnVoteNotCompared, match="batch 4"):
+                await node.sign(5)
+        assert node.record.recorded(GENESIS, OURS.public(), BatchNumber(5)) is None
+        node.votes.add([vote(6)])
+        assert node.guard.clone.heard == vote(6)
+    repair(tmp_path, ack=True)
+    async with Node(tmp_path) as node:
+        node.votes.add([vote(4)])
+        assert node.guard.clone.heard == vote(4)
 
 
 # Listening first
