@@ -112,20 +112,23 @@ def _vote_untrusted(told: Mapping[str, Any], vote: Mapping[str, Any]) -> SignedB
 class EquivocationBook:
     """The proofs a node has found, one file each, in `equivocations/` of its data directory.
 
-    At most `per_attester` are kept of one key under one genesis, at most `total` of all; what comes after is counted
-    and logged only. A proof is never changed or removed here. One process writes.
+    Under one genesis at most `per_attester` are kept of one key, and at most `total` of all; what comes after is
+    counted and logged only. Proofs against `own_key` are always kept, and take no room from the others. A proof is
+    never changed or removed here. One process writes.
     """
 
     def __init__(
         self,
         data_dir: Path,
         *,
+        own_key: AttesterPublicKey | None = None,
         metrics: Metrics | None = None,
         disk: Disk | None = None,
         per_attester: int = 16,
         total: int = 1_024,
     ) -> None:
         self.folder = data_dir / FOLDER
+        self._own = None if own_key is None else own_key.raw.hex()
         self._disk = disk or RealDisk()
         self._per_attester, self._total = per_attester, total
         self._counted = (metrics or Metrics()).counter(
@@ -153,7 +156,7 @@ class EquivocationBook:
             return path
         key, number = proof.first.key.to_text(), proof.first.batch.number
         self._counted.inc()
-        if len(self._names) >= self._total or self._of(proof) >= self._per_attester:
+        if not self._has_room(proof):
             log.warning("batch %d: %s voted for two hashes; there are enough proofs of that", number, key)
             return None
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -163,9 +166,13 @@ class EquivocationBook:
         log.error("batch %d: %s voted for two hashes, proof in %s", number, key, path)
         return path
 
-    def _of(self, proof: EquivocationProof) -> int:
-        stem = proof.name.rpartition("-")[0]
-        return Counter(name.rpartition("-")[0] for name in self._names)[stem]
+    def _has_room(self, proof: EquivocationProof) -> bool:
+        genesis, key, _ = proof.name.split("-")
+        if key == self._own:
+            return True
+        of_genesis = (name.split("-") for name in self._names if name.startswith(f"{genesis}-"))
+        kept = Counter(named for _, named, *_ in of_genesis if named != self._own)
+        return kept.total() < self._total and kept[key] < self._per_attester
 
 
 def names(folder: Path) -> list[str]:

@@ -271,6 +271,30 @@ def test_each_genesis_has_its_own_proofs(tmp_path):
     assert len(names(book.folder)) == 2
 
 
+def test_proofs_of_an_older_genesis_take_no_room_from_the_next(tmp_path):
+    book = EquivocationBook(tmp_path, total=2)
+    for number in range(3):
+        book.conflict(vote(number, 1), vote(number, 2))
+
+    book.add(proof(genesis=OTHER_GENESIS))
+
+    assert len(names(book.folder)) == 3
+    assert proof(genesis=OTHER_GENESIS).name in names(book.folder)
+
+
+def test_proofs_against_our_own_key_are_always_kept_and_take_no_room(tmp_path):
+    book = EquivocationBook(tmp_path, own_key=KEYS[0].public(), per_attester=1, total=2)
+
+    for key in (KEYS[0], KEYS[1], KEYS[2], KEYS[0]):
+        for number in range(3) if key == KEYS[0] else range(7, 9):
+            book.conflict(vote(number, 1, key), vote(number, 2, key))
+    book.conflict(vote(9, 1, KEYS[0]), vote(9, 2, KEYS[0]))
+
+    kept = [(found.first.key, int(found.first.batch.number)) for _, found in read_proofs(book.folder)]
+    own, one, other = (key.public() for key in KEYS[:3])
+    assert sorted(kept) == sorted([(own, 0), (own, 1), (own, 2), (own, 9), (one, 7), (other, 7)])
+
+
 def test_disk_that_cannot_be_written_stops_nobody_and_the_proof_is_tried_again(tmp_path, caplog):
     book = EquivocationBook(tmp_path)
     (tmp_path / FOLDER).write_text("in the way")
