@@ -86,6 +86,18 @@ def test_an_offered_stream_waits_for_somebody_who_wants_it():
     assert mux.ready(End.ACCEPT, 5) == 0
 
 
+def test_a_peer_that_opens_before_us_is_given_one_round_for_it():
+    mux = raised_mux(connect={5: 1})
+    early = fed(mux, ACCEPT_OPEN)
+
+    for _ in range(2):
+        mux.want(End.CONNECT, 5, 0.0)
+
+    assert early == []
+    assert told(events_of(mux)) == ["opened"]
+    assert mux.take_output().hex() == "0020"
+
+
 def test_a_wish_that_was_taken_back_opens_nothing():
     mux = raised_mux(accept={5: 1})
 
@@ -403,6 +415,19 @@ def test_a_peer_that_parks_too_many_bytes_is_not_read_from_until_they_are_wanted
 
     assert MAX_PARKED_BYTES == 10 * MAX_DATA
     assert (within, beyond, mux.paused) == (False, True, False)
+
+
+def test_a_frame_that_comes_in_many_pieces_is_one_frame():
+    mux = raised_mux(connect={5: 1})
+    wire = ACCEPT_OPEN + accept_data(bytes(range(200)))
+
+    for at in range(len(wire)):
+        mux.feed(wire[at : at + 1], 0.0)
+    paused = mux.paused
+    mux.want(End.CONNECT, 5, 0.0)
+
+    assert not paused
+    assert told(events_of(mux)) == ["opened", bytes(range(200))]
 
 
 def test_the_budget_is_one_for_all_streams():

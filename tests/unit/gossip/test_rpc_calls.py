@@ -222,6 +222,20 @@ def test_two_pings_go_at_once_and_one_more_every_second():
     assert answered == [2, 0, 1, 0, 1]
 
 
+def test_a_call_that_waited_for_a_permit_goes_out_whole_when_it_is_there():
+    calls = raised()
+    calls.feed(server_opens(PING_ID), 0.0)
+    for _ in range(3):
+        calls.call(PING, b"3", 0.0)
+    for _ in range(2):
+        calls.feed(server_sends(PING_ID, framed(b"")), 0.0)
+    calls.take_output()
+
+    calls.tick(1.0)
+
+    assert calls.take_output() == client_sends(PING_ID, framed(b"3"))
+
+
 def test_the_deadline_leads_from_permit_to_permit():
     client, server = joined()
     for _ in range(3):
@@ -404,6 +418,22 @@ def test_a_call_is_given_up_in_time_even_when_no_stream_is_offered(offered):
     assert isinstance(failed.error, CallTimeout)
     assert failed.error.limit_s == 10.0
     assert calls.deadline(20.0) is None
+
+
+def test_calls_that_are_late_together_end_together():
+    calls = raised(FAST)
+    ids = [calls.call(FAST[2], b"", 0.0) for _ in range(3)]
+    calls.feed(server_opens(PING_ID), 0.0)
+    calls.take_output()
+
+    ended = calls.tick(10.0)
+    nothing = calls.feed(server_sends(PING_ID, framed(b"late")), 10.0)
+    last = calls.call(FAST[2], b"last", 10.0)
+
+    assert [event.call_id for event in ended] == ids
+    assert nothing == []
+    assert calls.take_output() == client_sends(PING_ID, framed(b"last"))
+    assert calls.feed(server_sends(PING_ID, framed(b"x")), 10.0) == [Response(last, b"x")]
 
 
 def test_an_answer_that_comes_too_late_disturbs_nobody():

@@ -182,18 +182,14 @@ class Calls:
         """Forget a call; no event will tell of it. One that has ended already is left alone."""
         if (call := self._calls.get(call_id)) is not None:
             self._end_call(call, now)
-            self._drain(now)
 
     def tick(self, now: float) -> list[Event]:
         """Do what is due: open streams that the rates allow again, end calls that took too long."""
         self._mux.tick(now)
         self._drain(now)
-        late = [call for call in self._calls.values() if call.deadline is not None and call.deadline <= now]
-        for call in late:
-            if call.id in self._calls:  # what an earlier one left free may have brought its answer
-                self._end_call(call, now)
-                self._events.append(CallFailed(call.id, CallTimeout(call.spec.name, call.spec.timeout_s or 0.0)))
-                self._drain(now)
+        for call in [call for call in self._calls.values() if call.deadline is not None and call.deadline <= now]:
+            self._end_call(call, now)
+            self._events.append(CallFailed(call.id, CallTimeout(call.spec.name, call.spec.timeout_s or 0.0)))
         return self.take_events()
 
     def deadline(self, now: float) -> float | None:
