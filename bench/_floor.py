@@ -66,8 +66,11 @@ def votes_off_the_wire(votes: Sequence[SignedBatch]) -> list[SignedBatch]:
 
 def recover_floor(votes: Sequence[SignedBatch]) -> Callable[[], None]:
     """A loop that recovers the key of each vote with coincurve's public call and does nothing else."""
-    pairs = [(raw[:64] + bytes([raw[64] - 27]), vote.batch.message_hash().to_bytes())
-             for vote in votes for raw in [vote.signature.to_bytes()]]
+    pairs = [
+        (raw[:64] + bytes([raw[64] - 27]), vote.batch.message_hash().to_bytes())
+        for vote in votes
+        for raw in [vote.signature.to_bytes()]
+    ]
     recover = PublicKey.from_signature_and_message
 
     def loop() -> None:

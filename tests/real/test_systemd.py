@@ -1,7 +1,6 @@
 """The shipped unit files: systemd reads them, and a supervisor that obeys them cannot undo a safety halt."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from attestrio.errors import SafetyError
 from attestrio.protection.halt import repair, write_halt
 from attestrio.sim.cluster import Cluster, ClusterSpec
+from suite import needs
 from supervisor import UNITS, Supervisor, Unit
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
@@ -51,7 +51,7 @@ def supervisor(site, tmp_path):
     made.close()
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@needs("systemd-analyze")
 @pytest.mark.parametrize("path", sorted(UNITS.glob("*.service")), ids=lambda path: path.name)
 def test_systemd_finds_nothing_wrong_with_the_unit(path, tmp_path):
     text = path.read_text().replace("/usr/local/bin/attestrio", PROGRAM)

@@ -13,6 +13,7 @@ from attestrio.kit.sqlite import StorageBusy, StorageCorrupt, StorageFailed, Sto
 from faulty_disk import FaultyDisk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from suite import examples
 
 APP = 0x41545452
 SCHEMA = (
@@ -458,7 +459,7 @@ KINDS = st.lists(st.sampled_from(["good", "raises", "constraint", "leaves", "sav
 
 
 @pytest.mark.parametrize("run_blocking_", [inline, in_thread], ids=["inline", "threads"])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(kinds=KINDS, max_batch=st.integers(1, 6), breaks_at=st.none() | st.integers(0, 24))
 async def test_whoever_was_told_yes_is_on_disk_and_nobody_told_no_is(
     tmp_path_factory, run_blocking_, kinds, max_batch, breaks_at

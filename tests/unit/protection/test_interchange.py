@@ -28,6 +28,7 @@ from Crypto.Hash import keccak
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from protection_kit import CHAIN, GENESIS, KEY, OTHER_KEY, UnsyncedDisk, batch_of, opened
+from suite import examples
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "interchange"
 EVERYTHING = (GOLDEN / "everything.json").read_bytes()
@@ -243,7 +244,7 @@ def altered(document, way, value, how):
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.lists(st.tuples(PATHS, VALUES, st.sampled_from(["replace", "remove", "double"])), max_size=3))
 def test_two_readers_agree_about_every_file(changes):
     document = json.loads(EVERYTHING)
@@ -255,7 +256,7 @@ def test_two_readers_agree_about_every_file(changes):
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.integers(0, len(EVERYTHING) - 1), st.integers(0, 255))
 def test_two_readers_agree_about_every_byte(at, byte):
     raw = EVERYTHING[:at] + bytes((byte,)) + EVERYTHING[at + 1 :]
@@ -397,7 +398,7 @@ async def play(record, steps, said):
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(400), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(old=STEPS, other=STEPS, keep=st.none() | st.integers(1, 4), after=st.lists(SIGN, max_size=14))
 def test_no_vote_after_a_move_contradicts_one_before(tmp_path_factory, old, other, keep, after):
     """`other` is what the new host had signed with the key on its own, which nobody should do and somebody will."""
@@ -423,7 +424,7 @@ def test_no_vote_after_a_move_contradicts_one_before(tmp_path_factory, old, othe
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mine=STEPS, theirs=STEPS)
 def test_importing_twice_or_one_s_own_changes_nothing(tmp_path_factory, mine, theirs):
     folder = tmp_path_factory.mktemp("twice")

@@ -36,6 +36,7 @@ from attestrio.sim.disk_model import Survival
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from protection_kit import GENESIS, KEY, OTHER_KEY, batch_of, opened
+from suite import examples
 
 COMMITTEE = Committee([WeightedAttester(KEY.public(), 10), WeightedAttester(OTHER_KEY.public(), 30)])
 ZEROS = bytes(32)
@@ -455,7 +456,7 @@ def run_until_dead(disk, groups, acknowledged):
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(
     seed=st.integers(0, 2**32),
     groups=st.lists(st.integers(1, 5), min_size=1, max_size=3),
@@ -521,7 +522,7 @@ SOUND = b"".join(lines(4))
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.integers(0, len(SOUND) - 1), st.integers(0, 7))
 def test_a_flipped_bit_is_found_wherever_it_is(tmp_path_factory, at, bit):
     raw = bytearray(SOUND)
@@ -535,7 +536,7 @@ def test_a_flipped_bit_is_found_wherever_it_is(tmp_path_factory, at, bit):
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.integers(0, len(SOUND) - 1), st.integers(0x20, 0x7E))
 def test_another_character_is_found_wherever_it_is(tmp_path_factory, at, byte):
     raw = SOUND[:at] + bytes((byte,)) + SOUND[at + 1 :]

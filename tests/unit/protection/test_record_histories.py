@@ -11,6 +11,7 @@ from attestrio.roles import AttesterPublicKey, BatchHash, BatchNumber, GenesisHa
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from protection_kit import GENESIS, KEY, OTHER_KEY, REVERTED, UnsyncedDisk, batch_of, opened
+from suite import examples
 
 KEYS = (KEY, OTHER_KEY)
 GENESES = (GENESIS, REVERTED)
@@ -104,7 +105,7 @@ async def merge(record, what, left):
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.lists(steps, max_size=25))
 def test_at_most_one_hash_ever_leaves_for_a_number(plan):
     left = Left()

@@ -32,5 +32,3 @@ def vote(key, number, fill=0xAB, genesis=GENESIS):
 def forged(key, number, fill=0xAB):
     """A vote whose signature is that of another number."""
     return SignedBatch(batch(number, fill), key.public(), vote(key, number + 1_000).signature)
-
-

@@ -14,6 +14,7 @@ from attestrio.quorum.watch import VotesWatch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quorum_kit import GENESIS, KEYS, OTHER_GENESIS, STRANGER, batch, committee, forged, vote
+from suite import examples
 
 COMMITTEE = committee()
 
@@ -418,7 +419,7 @@ def act(set_floor, register, action):
         outcome_of(lambda: register.update(COMMITTEE, GENESIS, [value]))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(st.tuples(LISTS, LISTS), ACTIONS, st.lists(st.integers(0, 5), max_size=12), st.integers(1, 2))
 async def test_any_interleaving_of_lists_equals_some_order_of_their_chunks(lists, actions, choices, workers):
     gates = Gates()

@@ -14,9 +14,10 @@ from google.protobuf.internal.encoder import _VarintBytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from roles_values import IN_JSON, IN_TEXT, KEY_1, SECRET_1, U64, VALUES, VALUES_IN_TEXT, batch, certificate, genesis
+from suite import examples
 
 named = {"ids": lambda kind: kind.__name__}
-ten = settings(max_examples=10, deadline=None)
+ten = settings(max_examples=examples(10), deadline=None)
 
 
 def test_every_value_with_a_protobuf_form_is_tried_here():
@@ -212,7 +213,7 @@ def test_a_varint_is_the_one_of_protobuf(number):
     assert varint(number) == _VarintBytes(number)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(vote=VALUES[roles.SignedBatch])
 def test_the_fast_way_to_read_a_vote_and_the_general_one_agree(vote):
     raw = vote.encode()

@@ -7,6 +7,7 @@ from attestrio import roles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from roles_values import KEY_1, KEY_2, U64, committees, members
+from suite import examples
 
 
 def key(number: int) -> roles.AttesterPublicKey:
@@ -111,7 +112,7 @@ def test_a_committee_cannot_be_changed():
         del one.total_weight
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(one=committees, extra=members, randoms=st.randoms(use_true_random=False))
 def test_committees_are_equal_when_their_members_are(one, extra, randoms):
     shuffled = list(one)

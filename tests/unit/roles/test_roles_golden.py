@@ -19,6 +19,7 @@ from roles_values import (
     secrets,
     unhex,
 )
+from suite import examples
 
 GENESIS = {
     "sticky": (roles.Sticky(VALIDATOR), "75afd7c28303360e1f53b34caa36b7fee439e66037df2997f0e740aff21c5956"),
@@ -242,7 +243,7 @@ def test_keccak_is_the_one_of_ethereum(text, expected):
     assert roles.keccak256(text).hex() == expected
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(secret=secrets, other=secrets, message=st.binary(), changed=st.binary(min_size=1))
 def test_a_signature_is_good_for_one_key_and_one_message(secret, other, message, changed):
     signature = secret.sign_bytes(message)
@@ -256,7 +257,7 @@ def test_a_signature_is_good_for_one_key_and_one_message(secret, other, message,
     assert signature.to_bytes()[64] in (27, 28)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(committee=committees, extra=secrets)
 def test_the_genesis_hash_depends_on_who_attests_but_not_on_their_order(committee, extra):
     assume(extra.public() not in committee)

@@ -6,6 +6,7 @@ from attestrio.errors import PeerError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from roles_values import IN_JSON, IN_TEXT, VALUES, VALUES_IN_TEXT
+from suite import examples
 
 named = {"ids": lambda kind: kind.__name__}
 json_values = st.recursive(
@@ -32,14 +33,14 @@ NOT_OURS = [
 
 
 @pytest.mark.parametrize("kind", VALUES, **named)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(raw=st.binary(max_size=200))
 def test_random_bytes_end_in_a_value_or_a_peer_error(kind, raw):
     assert outcome(kind.decode, raw) in ("value", "refused")
 
 
 @pytest.mark.parametrize("kind", VALUES, **named)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(data=st.data())
 def test_damaged_messages_end_in_a_value_or_a_peer_error(kind, data):
     raw = bytearray(data.draw(VALUES[kind]).encode())
@@ -52,7 +53,7 @@ def test_damaged_messages_end_in_a_value_or_a_peer_error(kind, data):
 
 
 @pytest.mark.parametrize("kind", IN_TEXT, **named)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(text=st.text("0aF:xé٣ \n", max_size=70), raw=st.binary(max_size=100))
 def test_random_text_and_bytes_end_in_a_value_or_a_peer_error(kind, text, raw):
     assert outcome(kind.from_text, text) == "refused"
@@ -62,7 +63,7 @@ def test_random_text_and_bytes_end_in_a_value_or_a_peer_error(kind, text, raw):
 
 
 @pytest.mark.parametrize("kind", IN_JSON, **named)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(data=st.data(), junk=json_values, lenient=st.booleans())
 def test_json_with_odd_values_ends_in_a_value_or_a_peer_error(kind, data, junk, lenient):
     told = data.draw(VALUES[kind]).to_json()
@@ -91,7 +92,7 @@ def test_a_message_that_is_said_to_be_endless_is_refused_at_once():
 
 
 @pytest.mark.parametrize("kind", [roles.AttesterSecretKey, roles.NodeSecretKey], **named)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(data=st.data())
 def test_an_error_text_never_carries_what_was_read(kind, data):
     value = data.draw(VALUES_IN_TEXT[kind])
