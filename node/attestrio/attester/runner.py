@@ -53,8 +53,10 @@ class AttesterRunner:
     duty: DutyLog
 
     async def run(self) -> NoReturn:
-        """Vote for ever; idle for ever when this key has no vote. Raises SafetyError of the store and of a signer that stopped;
-        a refused vote is a missed duty and no more."""
+        """Vote for ever; idle for ever when this key has no vote.
+
+        Raises SafetyError of the store and of a signer that stopped; a refused vote is a missed duty and no more.
+        """
         if self.committee is None or self.votes is None:
             log.warning("the genesis has no attesters: this node does not vote")
             await self._idle(Reason.NO_COMMITTEE)

@@ -162,9 +162,7 @@ class GroupCommit:
             self._running = False
             self._end()
 
-    async def submit(
-        self, fn: Callable[[apsw.Connection], T], *, on_commit: Callable[[T], None] | None = None
-    ) -> T:
+    async def submit(self, fn: Callable[[apsw.Connection], T], *, on_commit: Callable[[T], None] | None = None) -> T:
         """Run `fn` inside the next transaction; returns what it returned after the COMMIT that contains it.
 
         Args:

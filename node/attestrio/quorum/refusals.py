@@ -19,8 +19,12 @@ class VotesAdded:
 
     def __add__(self, later: VotesAdded) -> VotesAdded:
         """This and then `later`."""
-        return later if not self.added else self if not later.added else VotesAdded(
-            self.added + later.added, self.weight_added + later.weight_added, later.last_added
+        return (
+            later
+            if not self.added
+            else self
+            if not later.added
+            else VotesAdded(self.added + later.added, self.weight_added + later.weight_added, later.last_added)
         )
 
 

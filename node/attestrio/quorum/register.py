@@ -151,9 +151,7 @@ class VoteRegister:
             return
         self._floor = floor
         self._version += 1
-        self._counted = {
-            key: counted for key, counted in self._counted.items() if counted[1].batch.number >= floor
-        }
+        self._counted = {key: counted for key, counted in self._counted.items() if counted[1].batch.number >= floor}
         self._tallies = {batch: tally for batch, tally in self._tallies.items() if batch.number >= floor}
         if self._agreed is not None and self._agreed.batch.number < floor:
             self._agreed = None

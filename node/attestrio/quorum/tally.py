@@ -72,9 +72,7 @@ class Snapshot(Mapping[AttesterPublicKey, Signature]):
 
     __slots__ = ("_read", "_size", "_source")
 
-    def __init__(
-        self, entries: Mapping[bytes, Entry], left: Mapping[bytes, int], moment: int, size: int
-    ) -> None:
+    def __init__(self, entries: Mapping[bytes, Entry], left: Mapping[bytes, int], moment: int, size: int) -> None:
         self._source: tuple[Mapping[bytes, Entry], Mapping[bytes, int], int] | None
         self._source = entries, left, moment
         self._size = size

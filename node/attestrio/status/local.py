@@ -44,9 +44,10 @@ class LocalAttestationStatusClient:
         if self._store.pruned_first_batch and not self._said_pruned:
             self._said_pruned = True
             log.warning(
-                "no status can be given: the first batch to attest (batches.first, 0 if it is not set) never came, or was"
-                " pruned before it had a certificate. The store begins at batch %s: set batches.first = %s if the genesis"
-                " begins there; otherwise restore what was pruned, or start a new fork whose first block is kept",
+                "no status can be given: the first batch to attest (batches.first, 0 if it is not set) never came, or"
+                " was pruned before it had a certificate. The store begins at batch %s: set batches.first = %s if the"
+                " genesis begins there; otherwise restore what was pruned, or start a new fork whose first block is"
+                " kept",
                 first := self._store.persisted.first,
                 first,
             )

@@ -120,9 +120,7 @@ class MemoryBatchStore:
 
     async def next_batch_to_attest(self) -> BatchNumber | None:
         await self._checkpoint()
-        return next_to_attest(
-            self._next_rule, self._first_batch, self.persisted, self._last_certified, self._first_gap
-        )
+        return next_to_attest(self._next_rule, self._first_batch, self.persisted, self._last_certified, self._first_gap)
 
     def _first_gap(self, start: BatchNumber) -> BatchNumber:
         if start != self._gap_from:

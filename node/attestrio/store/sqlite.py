@@ -185,9 +185,7 @@ class SqliteBatchStore:
         with storage_errors(self._path):
             return read(self._reading())
 
-    async def _write(
-        self, job: Callable[[apsw.Connection], T], on_commit: Callable[[T], None] | None = None
-    ) -> None:
+    async def _write(self, job: Callable[[apsw.Connection], T], on_commit: Callable[[T], None] | None = None) -> None:
         self._reading()  # StoreClosed
         await self._writer.submit(job, on_commit=on_commit)
 
