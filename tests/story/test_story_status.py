@@ -47,10 +47,11 @@ class Node:
                 self.heard.append((trio.current_time(), status.next_batch))
 
     async def live(self):
-        """Run runner and listener until one of them ends."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.listen)
-            nursery.start_soon(self.runner.run)
+        """Run runner and listener until one of them ends; a story that never does fails."""
+        with trio.fail_after(1_000):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.listen)
+                nursery.start_soon(self.runner.run)
 
 
 async def test_an_outage_changes_nothing_and_ends_with_the_next_poll(autojump_clock):

@@ -6,9 +6,12 @@ from app_kit import genesis_of
 from attestrio.app.upstream import first_genesis, main_nodes
 from attestrio.config import BadConfig, load_config
 from attestrio.errors import SourceError
+from attestrio.kit.http_errors import AnswerTooLarge, AnswerTooLate
 from attestrio.kit.metrics import Metrics
 from attestrio.mainnode.agree import AgreeingMainNodes
 from attestrio.mainnode.client import MainNodeClient
+from attestrio.sim.faults import Hangs
+from attestrio.sim.main_node import SimMainNode
 from attestrio.sim.rollup import next_fork
 
 A, B, C = (f"http://127.0.0.1:{port}" for port in (9001, 9002, 9003))
@@ -35,6 +38,22 @@ async def test_several_have_to_agree_by_more_than_half_unless_told_otherwise(url
     async with main_nodes(configured(urls=",".join(urls)), Metrics()) as made:
         assert isinstance(made, AgreeingMainNodes)
         assert (len(made.upstreams), made.agree) == (len(urls), agree)
+
+
+async def test_limits_of_the_configuration_are_those_of_the_client(nursery):
+    genesis = genesis_of()
+    simulated = SimMainNode(None, genesis)
+    url = await nursery.start(simulated.run)
+
+    async with main_nodes(configured(url=url, max_answer_bytes="200"), Metrics()) as main_node:
+        with pytest.raises(AnswerTooLarge):
+            await main_node.consensus_genesis()  # about 1 kB
+    simulated.fault = Hangs()
+    async with main_nodes(configured(url=url, timeout_s="0.05"), Metrics()) as main_node:
+        with trio.fail_after(5), pytest.raises(AnswerTooLate):
+            await main_node.consensus_genesis()
+
+    nursery.cancel_scope.cancel()
 
 
 async def test_all_may_have_to_agree():

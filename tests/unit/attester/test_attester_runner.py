@@ -199,7 +199,7 @@ async def test_a_batch_that_is_not_the_one_asked_for_is_never_signed(wrong, auto
     signer = ScriptedSigner()
     node = Node(signer=signer, store=FlakyStore(wrong))
 
-    with pytest.RaisesGroup(OtherBatchStored):
+    with trio.fail_after(60), pytest.RaisesGroup(OtherBatchStored):
         async with trio.open_nursery() as nursery:
             await node.start(nursery, 7, told=7)
 

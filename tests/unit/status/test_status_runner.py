@@ -56,6 +56,12 @@ async def poll(source, polls, **options):
     return watch, outcomes
 
 
+async def to_its_end(runner):
+    """Run until it raises; one that polls for ever fails instead."""
+    with trio.fail_after(1_000):
+        await runner.run()
+
+
 def results(outcomes):
     return [outcome.result for outcome in outcomes]
 
@@ -105,7 +111,7 @@ async def test_another_genesis_ends_it_even_without_a_number(autojump_clock):
     source = ScriptedSource(7, status(None, FORK))
 
     with pytest.raises(GenesisChanged):
-        await AttestationStatusRunner(source, watch, every_s=5.0, on_poll=outcomes.append).run()
+        await to_its_end(AttestationStatusRunner(source, watch, every_s=5.0, on_poll=outcomes.append))
 
     assert outcomes[-1].result is PollResult.REFUSED
     assert outcomes[-1].code == "genesis_changed"
@@ -116,7 +122,7 @@ async def test_a_lower_number_is_fatal_at_once_when_there_is_no_grace(autojump_c
     runner = AttestationStatusRunner(ScriptedSource(7, 6), AttestationStatusWatch(GENESIS), 5.0, stale_grace_s=0.0)
 
     with pytest.raises(MovedBackwards):
-        await runner.run()
+        await to_its_end(runner)
 
     assert trio.current_time() == 5.0
 
@@ -126,7 +132,7 @@ async def test_silence_neither_excuses_nor_forgives_a_lower_number(autojump_cloc
     runner = AttestationStatusRunner(source, AttestationStatusWatch(GENESIS), 5.0, stale_grace_s=20.0)
 
     with pytest.raises(MovedBackwards):
-        await runner.run()
+        await to_its_end(runner)
 
     assert trio.current_time() == 25.0  # first lower answer at 5, 20 s later the next one that counts
 
@@ -136,7 +142,7 @@ async def test_an_answer_that_is_not_lower_starts_the_grace_anew(autojump_clock)
     runner = AttestationStatusRunner(source, AttestationStatusWatch(GENESIS), 5.0, stale_grace_s=10.0)
 
     with pytest.raises(MovedBackwards):
-        await runner.run()
+        await to_its_end(runner)
 
     assert trio.current_time() == 30.0  # lower at 5 and 10, well at 15, lower at 20, 25 and 30
 
