@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from attestrio.config import BadConfig, NodeConfig
+from attestrio.config import MAX_GENESIS_FILE, MAX_KEY_FILE, BadConfig, NodeConfig
 from attestrio.errors import NodeError
 from attestrio.kit.files import read_bounded
 from attestrio.roles import AttesterSecretKey, Genesis
 
 KIND = re.compile(r"(attester|node|validator):(public|secret):")
-MAX_KEY_FILE = 4096  # bytes; a key has 91
-MAX_GENESIS_FILE = 16 << 20  # bytes; 10,000 attesters are about 1.2 MB
-
 
 def holes(config: NodeConfig, *, has_status: bool = False, has_batches: bool = False) -> list[str]:
     """What a node of this configuration lacks, one sentence each; `has_...` is what the embedding program gives."""
