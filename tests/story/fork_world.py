@@ -8,6 +8,7 @@ import trio
 from attestrio.config import GenesisSection, ProtectionSection
 from attestrio.protection.commands import CommandBox
 from attestrio.protection.history import HISTORY
+from attestrio.protection.pending import read_pending
 from attestrio.protection.reader import open_record
 from attestrio.sim.links import Member
 from attestrio.sim.main_node import SimMainNode
@@ -85,7 +86,9 @@ class ForkWorld(World):
             self.nursery.start_soon(self._serve, self.up[MAIN])
 
     def post(self, name, verb, why="the test says so"):
-        CommandBox(self.folder / name).post(verb, why)
+        """As the operator would: consent is about what waits at this moment."""
+        waits = read_pending(self.folder / name)
+        CommandBox(self.folder / name).post(verb, why, waits.subject if waits else "")
 
     async def revert(self, to):
         """Revert, and wait until the main node has begun to show it."""

@@ -1,8 +1,10 @@
 """Whole nodes in virtual time: who has a word when an epoch ends, and what a supervisor or an operator does then."""
 
+from dataclasses import replace
+
 import pytest
 import trio
-from attestrio.protection.commands import Verb
+from attestrio.protection.commands import CommandBox, Verb
 from attestrio.protection.epochs import EpochCause, RollbackNeedsRestart
 from attestrio.protection.pending import read_pending
 from fork_world import ForkWorld
@@ -154,3 +156,19 @@ async def test_genesis_file_that_cannot_be_read_does_not_end_a_main_node_that_ru
 
     assert epoch.genesis == world.genesis
     assert world.ended == {}
+
+
+async def test_consent_to_another_fork_is_left_aside(nursery, tmp_path, autojump_clock):
+    world = ForkWorld(nursery, tmp_path, THREE, on_rollback="ask")
+    following = await reverted(world)
+    await trio.sleep(10)
+    data_dir = tmp_path / "attester-1"
+    shown = read_pending(data_dir)
+
+    CommandBox(data_dir).post(Verb.CONSENT, "to something else", replace(shown, genesis="another").subject)
+    await trio.sleep(10)
+    still = read_pending(data_dir)
+    world.post("attester-1", Verb.CONSENT)
+    await world.wait_followed(following, "attester-1")
+
+    assert still == shown

@@ -216,9 +216,11 @@ class Epochs:
         try:
             while True:
                 command = self.parts.commands.take()
-                if command is not None and command.verb is Verb.CONSENT:
+                if command is not None and command.verb is Verb.CONSENT and command.about == note.subject:
                     log.warning("rollback consented to: %s", command.why)
                     return
+                if command is not None:
+                    log.warning("%s is not about what waits here, left aside: %s", command.verb, command.about)
                 await trio.sleep(CONSENT_POLL_S)
         finally:
             clear_pending(data_dir)

@@ -134,7 +134,7 @@ def apply(
     waits = read_pending(folder)
     if waits is None:
         raise NothingWaits(folder)
-    CommandBox(folder).post(Verb.CONSENT, why)
+    CommandBox(folder).post(Verb.CONSENT, why, waits.subject)
     output.result({"posted": Verb.CONSENT, "waits": asdict(waits)}, [f"consent left for the node; {about(waits)}"])
 
 

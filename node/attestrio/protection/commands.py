@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from attestrio.errors import SetupError
-from attestrio.kit.files import sync_folder, write_new
+from attestrio.kit.files import read_bounded, sync_folder, write_new
 
 log = logging.getLogger("attestrio.protection")
 
@@ -43,6 +43,8 @@ class Command:
     verb: Verb
     why: str
     at: float
+    about: str = ""
+    """What the operator was looking at: for consent, `PendingRollback.subject`. It counts for nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +53,11 @@ class CommandBox:
 
     data_dir: Path
 
-    def post(self, verb: Verb, why: str) -> None:
+    def post(self, verb: Verb, why: str, about: str = "") -> None:
         """Leave a command, durably. Raises CommandNotPosted."""
         if not self.data_dir.is_dir():
             raise CommandNotPosted(f"{self.data_dir} is no data directory")
-        text = json.dumps({"verb": verb, "why": why, "at": time.time()}) + "\n"
+        text = json.dumps({"verb": verb, "why": why, "at": time.time(), "about": about}) + "\n"
         if len(text) > MAX_BYTES:
             raise CommandNotPosted(f"the reason is too long: {len(text)} bytes with the rest, limit {MAX_BYTES}")
         name = f"{time.time_ns():020d}-{os.getpid()}.json"
@@ -86,9 +88,8 @@ class CommandBox:
 
 def _read(path: Path) -> Command | None:
     try:
-        with path.open("rb") as file:
-            table = json.loads(file.read(MAX_BYTES))
-        return Command(Verb(table["verb"]), str(table["why"]), float(table["at"]))
+        table = json.loads(read_bounded(path, MAX_BYTES))
+        return Command(Verb(table["verb"]), str(table["why"]), float(table["at"]), str(table.get("about", "")))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
         log.warning("%s is no command: %s", path.name, exc)
         return None

@@ -32,6 +32,11 @@ class PendingRollback:
     at: float
     """Unix seconds."""
 
+    @property
+    def subject(self) -> str:
+        """What consent is given to: this epoch's end, and this genesis for the next. Another one needs its own."""
+        return f"{self.ended} -> {self.genesis}"
+
 
 def write_pending(data_dir: Path, pending: PendingRollback) -> None:
     """Leave the note, in the place of an older one. Need not be durable: it is made again. Raises DataDirUnwritable."""
