@@ -7,7 +7,7 @@ other member: everything on a new connection, then only what is new, as the wire
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -73,6 +73,13 @@ class MemoryNetwork:
     def isolate(self, name: str, others: Iterable[str]) -> None:
         """Cut `name` from each of `others`."""
         self._cuts.value |= {pair for other in others for pair in ((name, other), (other, name))}
+
+    def ring(self, names: Sequence[str]) -> None:
+        """Cut all wires but those between neighbours: what one sends reaches the others from register to register."""
+        last = len(names) - 1
+        self._cuts.value |= {
+            (a, b) for i, a in enumerate(names) for j, b in enumerate(names) if abs(i - j) not in (0, 1, last)
+        }
 
     def mend(self) -> None:
         """All cuts end. The connections they broke start anew, so everything is sent again."""
