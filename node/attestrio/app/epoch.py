@@ -92,6 +92,8 @@ class EpochParts:
             ended.extend(exc for exc in leaves(group) if isinstance(exc, SafetyError))
         finally:
             self.node.epoch.value = None
+        if guard is not None and guard.clone is not None:
+            raise guard.clone  # seen in the moment in which something else ended the epoch
         for exc in ended:
             if cause_of(exc) is None:
                 raise exc  # nothing may follow this one, whatever else happened

@@ -32,7 +32,7 @@ from attestrio.mainnode.server import MainNodeServer
 from attestrio.protection.clone import take_over
 from attestrio.protection.commands import CommandBox
 from attestrio.protection.equivocation import EquivocationBook
-from attestrio.protection.halt import refuse_if_halted
+from attestrio.protection.halt import refuse_if_halted, reserve
 from attestrio.protection.hedged import ENTROPY, HedgedKey
 from attestrio.protection.history import HISTORY, open_history
 from attestrio.protection.receipts import RECEIPTS, ReceiptLog
@@ -81,6 +81,7 @@ async def run_node(
     refuse_if_halted(data_dir)
     with DataDir.open(data_dir):
         refuse_if_halted(data_dir)  # once more: whoever held the directory until now may have left it
+        reserve(data_dir)
         key = attester_key(config)
         if key is not None:
             file = config.keys.attester_file if config.keys.attester is None else None
@@ -140,7 +141,7 @@ class NodeLife:
             if config.serve is not None and config.serve.bind:
                 server = MainNodeServer(None, None, config.serve.bind, metrics=self.node.metrics)
                 self.node.api_url.value = await base.start(server.run)
-            book = EquivocationBook(self.data_dir, metrics=self.node.metrics)
+            book = EquivocationBook(self.data_dir, metrics=self.node.metrics, own_key=public)
             parts = EpochParts(
                 self.node, given, main_node, public, CommandBox(self.data_dir), self.data_dir, book, evidence, receipts,
                 counts, grace,
