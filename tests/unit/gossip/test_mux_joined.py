@@ -152,7 +152,7 @@ def test_every_round_arrives_whole_and_in_order_at_both_ends(seed):
         assert me.mux.take_output() == b""
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(st.binary(max_size=300), max_size=20), st.booleans())
 def test_random_bytes_end_in_a_peer_error_or_in_nothing(pieces, greet):
     mux = Mux(halves({1: 2, 2: 3}), halves({1: 2, 2: 3}), 0.0)
