@@ -158,6 +158,44 @@ class ServeSection(Section, frozen=True):
     """Next batch: the lowest without a certificate, or one above the highest certificate as zksync-era answers."""
 
 
+class GossipSection(Section, frozen=True):
+    bind: str = "0.0.0.0:3054"
+    """Where other nodes dial in (host:port; port 0 picks a free one)."""
+    node_key_file: str | None = None
+    """File with the node's secret key, which names this node on the network."""
+    node_key: Secret | None = None
+    """The key itself: environment only."""
+    static_outbound: tuple[str, ...] = ()
+    """Peers to dial, for ever: "node:public:ed25519:...@host:port"; in the environment separated by commas."""
+    static_inbound: tuple[str, ...] = ()
+    """Keys of peers that are always let in: "node:public:ed25519:..."."""
+    dynamic_inbound_limit: int = 100
+    """How many peers that stand in neither list may dial in."""
+    ping_timeout_s: float = 10.0
+    """Seconds for a peer to answer a ping, and between two pings; then the link is given up."""
+    redial_s: float = 20.0
+    """Seconds between two attempts to reach one peer."""
+    max_batch_bytes: int = 10 << 20
+    """Bytes of the largest batch that is fetched."""
+    fetch_batches: bool = True
+    """Ask peers for batches that are not here."""
+    rates: tuple[str, ...] = ()
+    """Calls a link may carry, where they differ from the network's: "method=burst/refresh_s"; refresh 0: no limit."""
+
+    def __post_init__(self) -> None:
+        # imported when called: reading a key needs the curve, and most commands have no section [gossip]
+        from attestrio.gossip.rules import MAX_BATCH_BYTES, check_address, inbound_of, outbound_of, rates_of
+
+        _positive(ping_timeout_s=self.ping_timeout_s, redial_s=self.redial_s, max_batch_bytes=self.max_batch_bytes)
+        _not_negative(dynamic_inbound_limit=self.dynamic_inbound_limit)
+        if self.max_batch_bytes > MAX_BATCH_BYTES:
+            raise ValueError(f"max_batch_bytes has to be {MAX_BATCH_BYTES} at most")
+        check_address(self.bind, "bind", lowest_port=0)
+        outbound_of(self.static_outbound)
+        inbound_of(self.static_inbound)
+        rates_of(self.rates)
+
+
 class LogSection(Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
@@ -165,7 +203,7 @@ class LogSection(Section, frozen=True):
 
 
 class NodeConfig(Section, frozen=True):
-    """Everything one node needs to know. A node with `serve` is a main node."""
+    """Everything one node needs to know. A node with `serve` is a main node; one without `gossip` has no peers."""
 
     node: NodeSection = NodeSection()
     keys: KeysSection = KeysSection()
@@ -174,6 +212,7 @@ class NodeConfig(Section, frozen=True):
     batches: BatchesSection = BatchesSection()
     protection: ProtectionSection = ProtectionSection()
     serve: ServeSection | None = None
+    gossip: GossipSection | None = None
     log: LogSection = LogSection()
 
     @property
@@ -184,8 +223,13 @@ class NodeConfig(Section, frozen=True):
         return 5.0 if self.serve is None else 1.0
 
 
-LISTS = {("main_node", "urls")}
-PATHS = {("node", "data_dir"), ("keys", "attester_file"), ("genesis", "file"), ("batches", "file")}
+LISTS = {("main_node", "urls"), ("gossip", "static_outbound"), ("gossip", "static_inbound"), ("gossip", "rates")}
+SECRETS = {("keys", "attester"): "attester_file", ("gossip", "node_key"): "node_key_file"}
+"""What only the environment may hold, and the key beside it that names a file instead."""
+PATHS = {
+    ("node", "data_dir"), ("keys", "attester_file"), ("genesis", "file"), ("batches", "file"),
+    ("gossip", "node_key_file"),
+}  # fmt: skip
 
 
 def sections() -> Iterator[tuple[str, type[Section]]]:
@@ -234,7 +278,7 @@ def explain_config(
     layers = [("environment", _from_env(env or {})), ("flag", _from_flags(overrides or {}))]
     for name, layer in layers:
         for (section, key), text in layer.items():
-            table.setdefault(section, {})[key] = text.split(",") if (section, key) in LISTS else text
+            table.setdefault(section, {})[key] = _list(text) if (section, key) in LISTS else text
             origin[section, key] = name
             _convert(table, name, strict=False)  # here, so that the error names its source
     made = _convert(table, str(path or "defaults"), strict=False)
@@ -242,6 +286,10 @@ def explain_config(
     if made.batches.source == "file" and not made.batches.file:
         raise BadConfig(origin["batches", "source"], 'batches: source = "file" needs the key file')
     return made, origin
+
+
+def _list(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",")] if text else []
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -260,10 +308,10 @@ def _read_file(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise BadConfig(str(path), "nested too deep") from None
     _refuse_unknown(table, str(path))
-    if "attester" in table.get("keys", {}):
-        raise BadConfig(
-            str(path), "keys.attester may not stand in a file: use keys.attester_file or ATTESTRIO_KEYS_ATTESTER"
-        )
+    for (section, key), file_key in SECRETS.items():
+        if key in table.get(section, {}):
+            instead = f"use {section}.{file_key} or {env_name(section, key)}"
+            raise BadConfig(str(path), f"{section}.{key} may not stand in a file: {instead}")
     _convert(table, str(path), strict=True)
     for section, key in PATHS:
         value = table.get(section, {}).get(key)
@@ -281,8 +329,9 @@ def _from_flags(overrides: Mapping[str, str]) -> dict[tuple[str, str], str]:
     for name in overrides:
         if name not in known:
             raise BadConfig("flag", f"unknown key {name}{_hint(name, known)}")
-        if name == "keys.attester":
-            raise BadConfig("flag", "a secret on the command line is seen by everybody: use ATTESTRIO_KEYS_ATTESTER")
+        if known[name] in SECRETS:
+            instead = f"use {env_name(*known[name])}"
+            raise BadConfig("flag", f"a secret on the command line is seen by everybody: {instead}")
     return {known[name]: text for name, text in overrides.items()}
 
 

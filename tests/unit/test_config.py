@@ -1,11 +1,15 @@
 """Configuration: who wins, and what a mistake is answered with."""
 
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 from attestrio.config import (
     MAX_NUMBER,
+    SECRETS,
     BadConfig,
+    GossipSection,
     NodeConfig,
     Secret,
     env_name,
@@ -14,7 +18,12 @@ from attestrio.config import (
     load_config,
     unused_environment,
 )
+from attestrio.gossip.rules import MAX_BATCH_BYTES
+from attestrio.roles import NodeSecretKey
 from attestrio.store import api
+
+PEER, OTHER = (str(NodeSecretKey.from_bytes(bytes([index]) * 32).public()) for index in (1, 2))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 
 
 @pytest.fixture
@@ -104,6 +113,65 @@ def test_a_mistake_names_the_file_the_key_and_the_remedy(file, text, said):
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rate = []", "unknown key gossip.rate; did you mean rates?"),
+        ("bind = 3054", "gossip.bind: Expected `str`, got `int`"),
+        ('bind = "0.0.0.0"', "gossip: bind is not host:port"),
+        ('bind = "0.0.0.0:65536"', "gossip: bind has port 65536, ports are 0 to 65535"),
+        ('node_key = "x"', "gossip.node_key may not stand in a file: use gossip.node_key_file or ATTESTRIO_GOSSIP_NO"),
+        (f'static_outbound = ["{PEER}"]', f"gossip: static_outbound: the address of {PEER} is not host:port"),
+        (f'static_outbound = ["{PEER}@a:1", "{PEER}@b:1"]', f"gossip: static_outbound names {PEER} twice"),
+        (f'static_inbound = ["{PEER}", "{PEER}"]', f"gossip: static_inbound names {PEER} twice"),
+        ('static_inbound = ["me"]', "gossip: static_inbound: entry 1 is not node:public:ed25519:<64 hex digits>"),
+        ("dynamic_inbound_limit = -1", "gossip: dynamic_inbound_limit has to be from 0 to"),
+        ("ping_timeout_s = 0.0", "gossip: ping_timeout_s has to be above 0, not 0.0"),
+        ("redial_s = inf", "gossip: redial_s has to be 1000000000 at most"),
+        ("max_batch_bytes = 0", "gossip: max_batch_bytes has to be above 0, not 0"),
+        ("max_batch_bytes = 4294967296", f"gossip: max_batch_bytes has to be {MAX_BATCH_BYTES} at most"),
+        ('fetch_batches = "yes"', "gossip.fetch_batches: Expected `bool`, got `str`"),
+        ('rates = ["ping"]', "gossip: rates: entry 1 is not method=burst/refresh_s"),
+        ('rates = ["pong=1/1"]', "gossip: rates: no method is called pong; did you mean ping?"),
+        ('rates = ["ping=1/1", "ping=2/1"]', "gossip: rates names ping twice"),
+    ],
+)
+def test_a_mistake_about_the_network_names_the_key_and_the_remedy(file, text, said):
+    path = file(f"[gossip]\n{text}\n")
+
+    with pytest.raises(BadConfig) as caught:
+        load_config(path)
+
+    assert str(caught.value).startswith(f"{path}: {said}")
+
+
+def test_a_node_without_the_section_has_no_gossip_and_an_empty_one_is_the_defaults(file):
+    assert load_config().gossip is None
+    assert load_config(file("[gossip]\n")).gossip == GossipSection()
+
+
+def test_lists_are_separated_by_commas_in_the_environment_and_in_flags(file):
+    env = {"ATTESTRIO_GOSSIP_STATIC_OUTBOUND": f"{PEER}@a:1, {OTHER}@b:2", "ATTESTRIO_GOSSIP_STATIC_INBOUND": ""}
+
+    config = load_config(file("[gossip]\n"), env=env, overrides={"gossip.rates": "ping=1/1,get_batch=2/0"})
+
+    assert config.gossip == GossipSection(
+        static_outbound=(f"{PEER}@a:1", f"{OTHER}@b:2"), static_inbound=(), rates=("ping=1/1", "get_batch=2/0")
+    )
+
+
+def test_the_key_of_the_node_is_found_beside_the_file_and_its_text_comes_from_the_environment_alone(file):
+    path = file('[gossip]\nnode_key_file = "node.key"\n')
+
+    config = load_config(path, env={"ATTESTRIO_GOSSIP_NODE_KEY": "hunter2"})
+
+    assert config.gossip.node_key_file == str(path.parent / "node.key")
+    assert config.gossip.node_key.reveal() == "hunter2"
+    assert "hunter2" not in repr(config)
+    with pytest.raises(BadConfig, match=r"seen by everybody: use ATTESTRIO_GOSSIP_NODE_KEY$"):
+        load_config(path, overrides={"gossip.node_key": "hunter2"})
+
+
 def test_the_first_batch_may_be_any_that_the_store_holds():
     assert load_config(overrides={"batches.first": str(api.MAX_NUMBER)}).batches.first == api.MAX_NUMBER == MAX_NUMBER
 
@@ -146,7 +214,7 @@ def test_a_variable_that_names_no_key_is_listed():
     assert unused_environment(env) == ["ATTESTRIO_NODE_SERVICE_HOST"]
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").glob("*.toml")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_shipped_files_name_every_key_with_its_default(path):
     """configs/*.toml are the reference: each key stands there, in force or commented out, and means the default."""
     text = path.read_text()
@@ -155,14 +223,31 @@ def test_shipped_files_name_every_key_with_its_default(path):
 
     named, section = set(), ""
     for line in uncommented:
+        line = line.removeprefix("# ") if re.match(r"# \[\w+\]", line) else line  # a section that is off
         if line.startswith("["):
-            section = line.strip("[]")
+            section = line[1 : line.index("]")]
         elif " = " in line and not line.startswith("#") and line.split(" = ")[0].isidentifier():
             named.add((section, line.split(" = ")[0]))
-    expected = {pair for pair in keys() if pair != ("keys", "attester")}
+    expected = {pair for pair in keys() if pair not in SECRETS}
     if shipped.serve is None:
         expected = {pair for pair in expected if pair[0] != "serve"}
     else:  # what only a node with a main node above it reads
         only_below = {"url", "urls", "agree", "timeout_s", "stale_grace_s", "max_answer_bytes"}
         expected -= {("main_node", key) for key in only_below}
     assert expected - named == set()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_a_section_that_is_off_in_a_shipped_file_shows_its_defaults(path):
+    lines = path.read_text().splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("# [gossip]"))
+    section = [line.removeprefix("# ") for line in lines[start : lines.index("", start)]]
+
+    table = tomllib.loads("\n".join(section))["gossip"]
+
+    assert table.pop("node_key_file") == "node.key"
+    assert {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()} == {
+        key: getattr(GossipSection(), key)
+        for name, key in keys()
+        if name == "gossip" and not key.startswith("node_key")
+    }

@@ -23,7 +23,7 @@ from attestrio.roles import NodePublicKey
 NAMES: Final = tuple(spec.name for spec in METHODS)
 MAX_BATCH_BYTES: Final = (1 << 32) - 1 - KB  # a message announces its length in 32 bits
 MAX_SECONDS: Final = 1_000_000_000  # some 30 years: a time without end is a slip
-ADDRESS: Final = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[^\s:@/\[\]]+):([0-9]{1,5})")
+ADDRESS: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[\w.-]+):([0-9]{1,5})")
 RATE: Final = re.compile(r"([a-z_]+)=([0-9]{1,18})/([0-9]{1,10}(?:\.[0-9]{1,12})?)")
 RATE_FORM: Final = "method=burst/refresh_s, for example push_batch_votes=2/0.5"
 ACCEPT_RATE: Final = Rate(burst=10, refresh_s=0.1)

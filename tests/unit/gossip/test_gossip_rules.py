@@ -175,7 +175,8 @@ def test_an_address_is_a_host_and_a_port(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", ":", "host", "host:", ":1", "::1:80", "[]:1", "[::1]", "a b:1", "http://a:1", "a:1/", "a:x", "a:1\n"]
+    "text",
+    ["", ":", "host", "host:", ":1", "::1:80", "[]:1", "[::1]", "a b:1", "http://a:1", "a:1/", "a:x", "a:1\n", "a\0:1"],
 )
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(ValueError, match=r"^it is not host:port$"):
