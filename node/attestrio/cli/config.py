@@ -12,6 +12,7 @@ import trio
 from cyclopts import App, Parameter
 
 from attestrio.app.files import attester_key, genesis_of_file, holes
+from attestrio.app.gossip import gossip_holes, node_secret
 from attestrio.app.upstream import main_nodes
 from attestrio.cli.output import Output
 from attestrio.config import BadConfig, NodeConfig, Secret, explain_config, sections, unused_environment
@@ -45,14 +46,18 @@ def overrides(pairs: tuple[str, ...]) -> dict[str, str]:
 
 @app.command
 def check(*, config: ConfigFile = None, set_: Overrides = (), output: Output = Output()) -> None:
-    """Read a configuration as `run` would, with the key and the genesis it names, and say what is wrong.
+    """Read a configuration as `run` would, with the keys and the genesis it names, and say what is wrong.
 
     What is only missing so far is listed and no error: it may be made later, or come from the node's own environment.
 
     Example: attestrio config check --config configs/node.toml
     """
     made = explain_config(config, env=os.environ, overrides=overrides(set_))[0]
-    missing = [*holes(made), *(f"{key} {path}: no such file yet" for key, path in absent_files(made))]
+    missing = [
+        *holes(made),
+        *gossip_holes(made),
+        *(f"{key} {path}: no such file yet" for key, path in absent_files(made)),
+    ]
     look_inside(made)
     unused = unused_environment(os.environ)
     lines = [
@@ -65,7 +70,13 @@ def check(*, config: ConfigFile = None, set_: Overrides = (), output: Output = O
 
 def absent_files(made: NodeConfig) -> Iterator[tuple[str, str]]:
     """Key and path of each file that is named and not there."""
-    for key, path in (("keys.attester_file", made.keys.attester_file), ("genesis.file", made.genesis.file)):
+    node_key_file = None if made.gossip is None else made.gossip.node_key_file
+    named = (
+        ("keys.attester_file", made.keys.attester_file),
+        ("genesis.file", made.genesis.file),
+        ("gossip.node_key_file", node_key_file),
+    )
+    for key, path in named:
         if path is not None and not os.path.lexists(path):
             yield key, path
 
@@ -77,6 +88,8 @@ def look_inside(made: NodeConfig) -> None:
         attester_key(made)
     if "genesis.file" not in absent:
         genesis_of_file(made)
+    if made.gossip is not None and "gossip.node_key_file" not in absent and not gossip_holes(made):
+        node_secret(made)
 
     async def read_url() -> None:
         async with main_nodes(made, Metrics()):

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 from attestrio.config import explain_config, keys
+from attestrio.roles import NodeSecretKey
 from cli_kit import SECRETS, write_genesis
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 SECRET = SECRETS[0].to_text()
+NODE_SECRET = NodeSecretKey.from_bytes(b"\x01" * 32)
+PEER = NODE_SECRET.public().to_text()
 
 
 @pytest.fixture
@@ -57,6 +60,30 @@ def test_what_is_only_missing_so_far_is_listed_and_no_error(attestrio, file):
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.name)
 def test_shipped_configurations_are_ok_so_far(attestrio, path):
     assert attestrio("config", "check", "--config", path, "--json").document["ok"] is True
+
+
+def test_a_node_with_gossip_and_no_key_of_its_own_is_told_so(attestrio, tmp_path, file):
+    path = file(usable(tmp_path) + "[gossip]\n")
+
+    without = attestrio("config", "check", "--config", path)
+    absent = attestrio("config", "check", "--config", path, "--set", f"gossip.node_key_file={tmp_path}/node.key")
+
+    assert (without.code, absent.code) == (0, 0)
+    assert without.out.splitlines()[1] == (
+        "  gossip.node_key_file is missing: a node has a name on the network;"
+        " `attestrio keys generate node.key --kind node` makes a key"
+    )
+    assert absent.out.splitlines()[1] == f"  gossip.node_key_file {tmp_path}/node.key: no such file yet"
+
+
+def test_a_node_key_of_the_wrong_kind_is_found_by_check(attestrio, tmp_path, file):
+    path = file(usable(tmp_path) + '[gossip]\nnode_key_file = "attester.key"\n')
+
+    ended = attestrio("config", "check", "--config", path)
+
+    assert ended.code == 2
+    assert ended.err.startswith(f"attestrio: gossip.node_key_file {tmp_path}/attester.key: no secret key of a node")
+    assert "0101" not in ended.err
 
 
 def test_a_variable_that_names_no_key_is_a_warning(attestrio, tmp_path, file, monkeypatch):
@@ -159,9 +186,17 @@ def test_show_says_where_each_value_comes_from(attestrio, file, monkeypatch):
     assert {(section, key) for section, entries in document.items() for key in entries} == set(keys())
 
 
-@pytest.mark.parametrize("more", [[], ["--set", "serve.bind=127.0.0.1:0", "--set", "batches.first=7"]])
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["--set", "serve.bind=127.0.0.1:0", "--set", "batches.first=7"],
+        ["--set", f"gossip.static_outbound={PEER}@a:1", "--set", "gossip.rates=ping=1/0.5,get_batch=2/0"],
+    ],
+    ids=["nothing", "serve", "gossip"],
+)
 def test_what_show_prints_is_a_file_that_means_the_same(attestrio, tmp_path, more):
-    overrides = dict(pair.split("=") for pair in more[1::2])
+    overrides = dict(pair.split("=", 1) for pair in more[1::2])
 
     ended = attestrio("config", "show", "--set", f"node.data_dir={tmp_path}/data", *more)
     (tmp_path / "copy.toml").write_text(ended.out)
@@ -170,13 +205,15 @@ def test_what_show_prints_is_a_file_that_means_the_same(attestrio, tmp_path, mor
     assert explain_config(tmp_path / "copy.toml")[0] == before
 
 
-def test_show_hides_the_secret_and_what_a_url_carries(attestrio, monkeypatch):
+def test_show_hides_secrets_and_what_a_url_carries(attestrio, monkeypatch):
     monkeypatch.setenv("ATTESTRIO_KEYS_ATTESTER", SECRET)
+    monkeypatch.setenv("ATTESTRIO_GOSSIP_NODE_KEY", NODE_SECRET.to_text())
     monkeypatch.setenv("ATTESTRIO_MAIN_NODE_URL", "https://user:hunter2@main/path?key=hunter3")
 
     text, as_json = attestrio("config", "show"), attestrio("config", "show", "--json")
 
     assert '# attester = "<secret>"                  # environment' in text.out.splitlines()
+    assert '# node_key = "<secret>"                  # environment' in text.out.splitlines()
     assert tomllib.loads(text.out)["main_node"]["url"] == "https://main/path?redacted"
     for shown in (text.out, as_json.out):
         assert "0101" not in shown
