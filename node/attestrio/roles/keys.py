@@ -6,12 +6,11 @@ ours: keys with tag 05, and secrets shorter than 32 bytes.
 
 from __future__ import annotations
 
-import hmac
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, NoReturn, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from coincurve import PrivateKey
 
@@ -19,6 +18,7 @@ from attestrio.roles.errors import BadKey, ScalarOutOfRange, WrongLength
 from attestrio.roles.hashes import MsgHash
 from attestrio.roles.keccak import keccak256
 from attestrio.roles.recover import V_OFFSET, check, parse_point
+from attestrio.roles.secret import SecretKey
 from attestrio.roles.text import read_text
 from attestrio.roles.wire import Wire
 
@@ -162,17 +162,12 @@ def recovery_id(v: int) -> int:
     return (v - V_OFFSET) % 4 if v < 35 else (v - 1) % 2
 
 
-class AttesterSecretKey:
-    """The key an attester signs with. Its text never appears in repr, errors, pickles or dataclass dumps.
-
-    A plain class and no dataclass: serialisers walk dataclasses.
-    """
+class AttesterSecretKey(SecretKey):
+    """The key an attester signs with."""
 
     __slots__ = ("_key", "_public")
 
-    WHAT: ClassVar[str] = "attester secret key"
-    PREFIX: ClassVar[str] = "attester:secret:secp256k1:"
-    SIZE: ClassVar[int] = 32
+    WHAT, PREFIX = "attester secret key", "attester:secret:secp256k1:"
 
     def __init__(self, raw: bytes) -> None:
         """From 32 big-endian bytes, 1..n-1. Raises WrongLength, BadKey."""
@@ -211,35 +206,3 @@ class AttesterSecretKey:
     def to_bytes(self) -> bytes:
         """The secret itself, 32 bytes."""
         return bytes(self._key.secret).rjust(self.SIZE, b"\0")
-
-    @classmethod
-    def from_bytes(cls, raw: bytes) -> Self:
-        """Raises WrongLength, BadKey."""
-        return cls(raw)
-
-    def to_text(self) -> str:
-        """The secret itself, as text."""
-        return self.PREFIX + self.to_bytes().hex()
-
-    @classmethod
-    def from_text(cls, text: str) -> Self:
-        """Raises WrongPrefix, NotHex, WrongLength, BadKey; no text repeats `text`."""
-        return cls(read_text(text, cls.PREFIX, cls.WHAT))
-
-    def __repr__(self) -> str:
-        return f"<secret for {self._public.to_text()}>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, AttesterSecretKey) and hmac.compare_digest(self.to_bytes(), other.to_bytes())
-
-    def __hash__(self) -> int:
-        return hash(self._public)
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret key is not pickled")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hmac
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, NoReturn, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -14,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from attestrio.roles.errors import BadKey, BadNodeSignature, WrongLength
 from attestrio.roles.hashes import FixedBytes
 from attestrio.roles.keccak import keccak256
-from attestrio.roles.text import read_text
+from attestrio.roles.secret import SecretKey
 from attestrio.roles.wire import Wire
 from attestrio.schema import node_pb2
 from attestrio.schema.canonical import canonical
@@ -56,14 +52,12 @@ def on_curve(raw: bytes) -> bool:
     return top == 0 or pow(top * bottom % FIELD, (FIELD - 1) // 2, FIELD) == 1  # bottom is never zero
 
 
-class NodeSecretKey:
-    """The key a node proves itself with. Its text never appears in repr, errors, pickles or dataclass dumps."""
+class NodeSecretKey(SecretKey):
+    """The key a node proves itself with."""
 
     __slots__ = ("_key", "_public")
 
-    WHAT: ClassVar[str] = "node secret key"
-    PREFIX: ClassVar[str] = "node:secret:ed25519:"
-    SIZE: ClassVar[int] = 32
+    WHAT, PREFIX = "node secret key", "node:secret:ed25519:"
 
     def __init__(self, raw: bytes) -> None:
         """From a 32-byte seed. Raises WrongLength."""
@@ -71,11 +65,6 @@ class NodeSecretKey:
             raise WrongLength(self.WHAT, len(raw), self.SIZE)
         self._key = Ed25519PrivateKey.from_private_bytes(bytes(raw))
         self._public = NodePublicKey(self._key.public_key().public_bytes_raw())
-
-    @classmethod
-    def generate(cls, randomness: Callable[[int], bytes] = os.urandom) -> Self:
-        """A new key; `randomness(n)` gives n bytes."""
-        return cls(randomness(cls.SIZE))
 
     def public(self) -> NodePublicKey:
         return self._public
@@ -90,38 +79,6 @@ class NodeSecretKey:
     def to_bytes(self) -> bytes:
         """The secret itself, 32 bytes."""
         return self._key.private_bytes_raw()
-
-    @classmethod
-    def from_bytes(cls, raw: bytes) -> Self:
-        """Raises WrongLength."""
-        return cls(raw)
-
-    def to_text(self) -> str:
-        """The secret itself, as text."""
-        return self.PREFIX + self.to_bytes().hex()
-
-    @classmethod
-    def from_text(cls, text: str) -> Self:
-        """Raises WrongPrefix, NotHex, WrongLength; no text repeats `text`."""
-        return cls(read_text(text, cls.PREFIX, cls.WHAT))
-
-    def __repr__(self) -> str:
-        return f"<secret for {self._public.to_text()}>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, NodeSecretKey) and hmac.compare_digest(self.to_bytes(), other.to_bytes())
-
-    def __hash__(self) -> int:
-        return hash(self._public)
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a secret key is not pickled")
 
 
 @dataclass(frozen=True, slots=True)
