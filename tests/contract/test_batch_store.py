@@ -158,6 +158,8 @@ async def test_waiters_that_leave_disturb_nobody(opening):
         for number in range(5):
             leaving.start_soon(store.wait_until_persisted, BatchNumber(number))
             leaving.start_soon(store.wait_until_queued, BatchNumber(number))
+            leaving.start_soon(store.wait_held_changed, range_of(0))
+            leaving.start_soon(store.wait_moved, range_of(0), range_of(0))
             leaving.start_soon(store.persist_qc, certificate(number))
             leaving.start_soon(store.queue_batch, synced(number + 1))
         await trio.testing.wait_all_tasks_blocked()
@@ -184,6 +186,8 @@ async def test_every_call_is_a_point_where_one_can_be_cancelled(opening):
         lambda: store.next_batch_to_attest(),
         lambda: store.wait_until_persisted(zero),
         lambda: store.wait_until_queued(zero),
+        lambda: store.wait_held_changed(range_of(0)),
+        lambda: store.wait_moved(range_of(0), range_of(0)),
         lambda: store.queue_batch(synced(0)),
         lambda: store.put_batch_to_sign(to_sign(1)),
         lambda: store.persist_qc(certificate(0)),
@@ -358,6 +362,172 @@ async def test_a_payload_taken_before_its_hash_is_not_lost(opening):
     assert store.queued == range_of(0, 1)
     assert await store.batch(BatchNumber(0)) == synced(0)
     assert await store.batch(BatchNumber(1)) is None  # only its hash is known
+
+
+# --- what can be given to others
+
+
+async def all_of(store, held) -> list:
+    """The batches of a range, in order; None for one that cannot be given."""
+    return [await store.batch(BatchNumber(number)) for number in range(held.first, held.next())]
+
+
+async def test_a_batch_can_be_given_to_others_as_soon_as_it_is_queued(opening):
+    store = await opening(first_batch=3)
+    assert store.held == range_of(3)
+
+    for number in range(3, 3 + MAX_UNWRITTEN):
+        await store.queue_batch(synced(number))
+        assert store.held == range_of(3, number)
+        assert await store.batch(BatchNumber(number)) == synced(number)
+
+    assert await all_of(store, store.held) == [synced(number) for number in range(3, 3 + MAX_UNWRITTEN)]
+
+
+async def test_what_can_be_given_to_others_is_the_same_after_a_restart(opening):
+    store = await opening(first_batch=3)
+    last = 3 + 3 * CACHE_BATCHES
+    for number in range(3, last + 1):
+        await store.queue_batch(synced(number))
+
+    store = await opening.restart(store, first_batch=3)
+
+    assert store.held == range_of(3, last)
+    assert await all_of(store, store.held) == [synced(number) for number in range(3, last + 1)]
+
+
+@pytest.mark.parametrize("number", [3, 9], ids=["extends", "begins-anew"])
+async def test_a_batch_known_only_by_its_hash_is_not_offered_nor_what_lies_below_it(opening, number):
+    store = await opening()
+    for whole in range(3):
+        await store.queue_batch(synced(whole))
+    await store.wait_until_persisted(BatchNumber(2))
+
+    await store.put_batch_to_sign(to_sign(number))
+    assert store.held == range_of(number + 1)
+    store = await opening.restart(store)
+
+    assert store.held == range_of(number + 1)
+    assert await store.batch(BatchNumber(number)) is None
+
+
+async def test_whole_batches_above_one_known_only_by_its_hash_are_offered_again(opening):
+    store = await opening()
+    await store.queue_batch(synced(0))
+    await store.wait_until_persisted(BatchNumber(0))
+    await store.put_batch_to_sign(to_sign(1))
+
+    for number in (2, 3):
+        await store.queue_batch(synced(number))
+    assert store.held == range_of(2, 3)
+    store = await opening.restart(store)
+
+    assert store.held == range_of(2, 3)
+    assert store.queued == range_of(0, 3)
+    assert await all_of(store, store.held) == [synced(2), synced(3)]
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["queued", "written"])
+async def test_the_hash_of_a_batch_that_is_here_whole_takes_nothing_away(opening, written):
+    store = await opening()
+    for number in range(3):
+        await store.queue_batch(synced(number))
+    if written:
+        await store.wait_until_persisted(BatchNumber(2))
+
+    for number in range(3):
+        await store.put_batch_to_sign(to_sign(number))
+    assert store.held == range_of(0, 2)
+    store = await opening.restart(store)
+
+    assert store.held == range_of(0, 2)
+    assert await all_of(store, store.held) == [synced(0), synced(1), synced(2)]
+
+
+async def test_a_range_that_begins_anew_inside_the_queue_keeps_what_is_above(opening):
+    store = await opening()
+    for number in range(5):
+        await store.queue_batch(synced(number))
+
+    await store.put_batch_to_sign(to_sign(3))  # before or after they are written, as it comes
+
+    assert store.held == range_of(store.queued.first, 4)
+    assert None not in await all_of(store, store.held)
+    store = await opening.restart(store)
+    assert store.held == range_of(store.queued.first, 4)
+    assert None not in await all_of(store, store.held)
+
+
+async def test_what_was_queued_above_a_store_that_begins_lower_is_offered_once_it_can_be_given(opening):
+    store = await opening(first_batch=5)
+    for number in (5, 6):
+        await store.queue_batch(synced(number))
+    await store.put_batch_to_sign(to_sign(3))  # in a store that has written 5 and 6, a hash that comes late
+
+    assert store.held in (range_of(4), range_of(5, 6))
+    store = await opening.restart(store, first_batch=5)
+
+    assert store.queued.contains(6)
+    assert store.held == range_of(5, 6)
+    assert await all_of(store, store.held) == [synced(5), synced(6)]
+
+
+async def test_who_waits_for_something_new_to_offer_is_told_at_once_and_then_at_each_change(opening, nursery):
+    store = await opening()
+    heard = []
+
+    async def announce():
+        seen = range_of(7)  # another state than the present one
+        while True:
+            seen = await store.wait_held_changed(seen)
+            heard.append(seen)
+
+    nursery.start_soon(announce)
+    await trio.testing.wait_all_tasks_blocked()
+    await store.queue_batch(synced(0))
+    await trio.testing.wait_all_tasks_blocked()
+    await store.wait_until_persisted(BatchNumber(0))
+    await store.put_batch_to_sign(to_sign(0))  # nothing new for others
+    await trio.testing.wait_all_tasks_blocked()
+    await store.put_batch_to_sign(to_sign(1))
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert heard == [range_of(0), range_of(0, 0), range_of(2)]
+
+
+async def test_who_waits_for_the_store_to_move_hears_of_the_queue_and_of_the_disk(opening):
+    store = await opening()
+    moves = [(store.queued, store.persisted)]
+
+    async def follow():
+        while not store.persisted.contains(1):
+            await store.wait_moved(*moves[-1])
+            moves.append((store.queued, store.persisted))
+
+    async with trio.open_nursery() as following:
+        following.start_soon(follow)
+        await trio.testing.wait_all_tasks_blocked()
+        await store.queue_batch(synced(0))
+        await store.wait_until_persisted(BatchNumber(0))
+        await store.put_batch_to_sign(to_sign(1))
+
+    assert moves[0] == (range_of(0), range_of(0))
+    assert moves[-1] == (range_of(0, 1), range_of(0, 1))
+    assert len(moves) == len(set(moves)) > 1
+
+
+async def test_who_has_not_seen_the_last_move_of_the_store_does_not_wait(opening):
+    store = await opening()
+    await chain_of(store, 0, 1)
+    now = range_of(0, 1)
+
+    await store.wait_moved(range_of(0, 0), now)
+    await store.wait_moved(now, range_of(0, 0))
+    with trio.move_on_after(0) as scope:
+        await trio.lowlevel.checkpoint()
+        await store.wait_moved(now, now)
+
+    assert scope.cancelled_caught
 
 
 # --- certificates (3.2, 3.3, the checklist of 2.9)

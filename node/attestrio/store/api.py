@@ -120,6 +120,15 @@ class BatchStore(Protocol):
         ...
 
     @property
+    def held(self) -> StoreState:
+        """What can be given to others: `batch` has an answer for each. The unbroken run that ends at `queued.last`.
+
+        Empty when of the last one only the hash is known, so that `held.next()` is always `queued.next()`. To announce
+        more would be a trap: a peer that is refused what was announced to it drops the connection.
+        """
+        ...
+
+    @property
     def pruned_first_batch(self) -> bool:
         """Attestation can never begin: the batch to begin with lies below the range, and no certificate exists."""
         ...
@@ -141,7 +150,10 @@ class BatchStore(Protocol):
         ...
 
     async def batch(self, number: BatchNumber) -> SyncBatch | None:
-        """The batch as synchronised; None when it is not in `queued`, or only its hash is known. 5 µs, inline."""
+        """The batch as synchronised; None when it is not in `queued`, or only its hash is known. 5 µs, inline.
+
+        Never None for what was in `held` a moment ago, unless the range has begun anew above it since.
+        """
         ...
 
     async def wait_until_queued(self, number: BatchNumber) -> StoreState:
@@ -150,6 +162,14 @@ class BatchStore(Protocol):
 
     async def wait_until_persisted(self, number: BatchNumber) -> StoreState:
         """The same for `persisted`."""
+        ...
+
+    async def wait_held_changed(self, seen: StoreState) -> StoreState:
+        """Wait until `held` is another than `seen`; at once when it is."""
+        ...
+
+    async def wait_moved(self, queued: StoreState, persisted: StoreState) -> None:
+        """Wait until the store's `queued` or `persisted` is another than these; at once when one is."""
         ...
 
     async def put_batch_to_sign(self, batch: Batch) -> None:

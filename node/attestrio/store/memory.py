@@ -6,7 +6,7 @@ import trio
 
 from attestrio.roles import Batch, BatchHash, BatchNumber, BatchQC, GenesisHash, SyncBatch
 from attestrio.store.api import FROM_ZERO, NextRule, StoreClosed, StoreState
-from attestrio.store.queue import BatchQueue
+from attestrio.store.queue import BatchQueue, QueuedStore
 from attestrio.store.rules import (
     check_batch,
     check_genesis,
@@ -18,32 +18,22 @@ from attestrio.store.rules import (
 )
 
 
-class MemoryBatchStore:
+class MemoryBatchStore(QueuedStore):
     """`BatchStore` in dictionaries; nothing is ever removed, and nothing survives."""
 
     def __init__(
         self, genesis_hash: GenesisHash, first_batch: BatchNumber = FROM_ZERO, next_rule: NextRule = "gap"
     ) -> None:
+        super().__init__(first_batch, next_rule)
         self._genesis = genesis_hash
-        self._first_batch = first_batch = BatchNumber(first_batch)
-        self._next_rule: NextRule = next_rule
-        self._queue = BatchQueue(StoreState(first_batch))
+        self._opened = BatchQueue(StoreState(self._first_batch))
         self._synced: dict[BatchNumber, SyncBatch] = {}
         self._to_sign: dict[BatchNumber, Batch] = {}
         self._qcs: dict[BatchNumber, BatchQC] = {}
         self._last_certified: BatchNumber | None = None
-        self._gap = first_batch  # where the last search for a gap ended, and from where it had begun
-        self._gap_from = first_batch
+        self._gap = self._first_batch  # where the last search for a gap ended, and from where it had begun
+        self._gap_from = self._first_batch
         self._running = False
-        self._ended = trio.Event()
-
-    @property
-    def queued(self) -> StoreState:
-        return self._queue.ranges.queued
-
-    @property
-    def persisted(self) -> StoreState:
-        return self._queue.ranges.persisted
 
     @property
     def pruned_first_batch(self) -> bool:
@@ -70,19 +60,9 @@ class MemoryBatchStore:
         self._ended.set()
         await trio.lowlevel.checkpoint()
 
-    async def queue_batch(self, batch: SyncBatch) -> None:
-        check_number(batch.number)
-        await self._queue.put(batch)
-
     async def batch(self, number: BatchNumber) -> SyncBatch | None:
         await self._checkpoint()
         return self._synced.get(number) or self._queue.cached(number) if self.queued.contains(number) else None
-
-    async def wait_until_queued(self, number: BatchNumber) -> StoreState:
-        return await self._queue.wait_until_queued(number)
-
-    async def wait_until_persisted(self, number: BatchNumber) -> StoreState:
-        return await self._queue.wait_until_persisted(number)
 
     async def put_batch_to_sign(self, batch: Batch) -> None:
         await self._checkpoint()

@@ -15,7 +15,7 @@ from attestrio.errors import PeerError
 from attestrio.kit.sqlite import StorageCorrupt
 from attestrio.roles import Batch, BatchHash, BatchNumber, BatchQC, GenesisHash, SyncBatch
 from attestrio.store.api import StoreOfOtherGenesis, StoreState
-from attestrio.store.rules import check_batch, check_qc, extended
+from attestrio.store.rules import NONE_WHOLE, check_batch, check_qc, extended
 
 APPLICATION_ID = 0x41545354  # "ATST"
 SCHEMA = (
@@ -48,6 +48,17 @@ SCHEMA = (
       PRIMARY KEY (epoch, number)
     ) STRICT;
     """,
+    """
+    ALTER TABLE epochs ADD COLUMN whole_first INTEGER;   -- the newest run in sync_batches; NULL: none
+    ALTER TABLE epochs ADD COLUMN whole_last INTEGER CHECK (whole_last >= whole_first);
+    UPDATE epochs SET
+      whole_first = (
+        SELECT number FROM sync_batches AS whole WHERE whole.epoch = epochs.epoch AND NOT EXISTS (
+          SELECT 1 FROM sync_batches AS below WHERE below.epoch = whole.epoch AND below.number = whole.number - 1
+        ) ORDER BY number DESC LIMIT 1
+      ),
+      whole_last = (SELECT max(number) FROM sync_batches AS whole WHERE whole.epoch = epochs.epoch);
+    """,
 )
 
 M = TypeVar("M", BatchQC, SyncBatch)
@@ -75,6 +86,13 @@ class EpochRows:
         first, last = connection.execute("SELECT first, last FROM epochs WHERE epoch = ?", (self.epoch,)).get
         return StoreState(BatchNumber(first), None if last is None else BatchNumber(last))
 
+    def whole(self, connection: apsw.Connection) -> StoreState:
+        """The newest unbroken run of whole batches. Remembered, so that a million of them cost nothing at the start."""
+        first, last = connection.execute(
+            "SELECT whole_first, whole_last FROM epochs WHERE epoch = ?", (self.epoch,)
+        ).get
+        return NONE_WHOLE if last is None else StoreState(BatchNumber(first), BatchNumber(last))
+
     def put_batch_to_sign(self, connection: apsw.Connection, batch: Batch) -> StoreState:
         """Returns the persisted range after it. Raises BatchConflict, QCConflict."""
         stored, certified = self._hashes(connection, batch.number)
@@ -91,7 +109,9 @@ class EpochRows:
             "INSERT OR IGNORE INTO sync_batches VALUES (?, ?, ?)",
             [(self.epoch, int(batch.number), batch.encode()) for batch in batches],
         )
-        return self._extend(connection, [batch.number for batch in batches])
+        numbers = [batch.number for batch in batches]
+        self._grow_whole(connection, numbers)
+        return self._extend(connection, numbers)
 
     def put_qc(self, connection: apsw.Connection, qc: BatchQC, encoded: bytes) -> None:
         """For one number the first stays. Raises QCConflict."""
@@ -156,6 +176,16 @@ class EpochRows:
                 "UPDATE epochs SET first = ?, last = ? WHERE epoch = ?", (int(after.first), int(after.last), self.epoch)
             )
         return after
+
+    def _grow_whole(self, connection: apsw.Connection, numbers: Sequence[BatchNumber]) -> None:
+        whole = self.whole(connection)
+        for number in numbers:
+            whole = extended(whole, number)
+        if whole.last is not None:
+            connection.execute(
+                "UPDATE epochs SET whole_first = ?, whole_last = ? WHERE epoch = ?",
+                (int(whole.first), int(whole.last), self.epoch),
+            )
 
     def _grow_run(self, connection: apsw.Connection, number: BatchNumber) -> None:
         """Keep the run of certificates that `first_gap` skips, so that a million of them cost nothing at the start.

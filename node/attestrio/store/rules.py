@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from attestrio.errors import SafetyError
 from attestrio.roles import Batch, BatchHash, BatchNumber, BatchQC, GenesisHash
 from attestrio.store.api import (
+    FROM_ZERO,
     MAX_NUMBER,
     BatchConflict,
     BatchNumberTooLarge,
@@ -17,6 +18,8 @@ from attestrio.store.api import (
     QCConflict,
     StoreState,
 )
+
+NONE_WHOLE = StoreState(FROM_ZERO)
 
 
 class HeadMovedBackwards(SafetyError):
@@ -31,17 +34,26 @@ class HeadMovedBackwards(SafetyError):
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """What is durable, and what is queued on top of it."""
+    """What is durable, what is queued on top of it, and the newest run of batches that are here whole."""
 
     persisted: StoreState
     queued: StoreState
+    whole: StoreState = NONE_WHOLE  # grows by `extended`; may begin below `queued`, and end below it
+
+    @property
+    def held(self) -> StoreState:
+        """See `BatchStore.held`."""
+        if self.queued.last is None or self.whole.last != self.queued.last:
+            return StoreState(self.queued.next())
+        return StoreState(max(self.whole.first, self.queued.first), self.queued.last)
 
     def enqueued(self) -> Ranges:
         """With the next batch queued."""
-        return Ranges(self.persisted, StoreState(self.queued.first, self.queued.next()))
+        number = self.queued.next()
+        return Ranges(self.persisted, StoreState(self.queued.first, number), extended(self.whole, number))
 
-    def moved(self, persisted: StoreState) -> Ranges:
-        """After the durable range has become `persisted`, by this queue or past it.
+    def moved(self, persisted: StoreState, written: Iterable[BatchNumber] = ()) -> Ranges:
+        """After the durable range has become `persisted`, by this queue or past it; `written` are whole on disk now.
 
         The rule of the reference's block store (its batch store lacks it, so that batches stored by another way are
         neither told nor served, and fetched for ever): the lower ends agree, and when the durable range has overtaken
@@ -50,21 +62,23 @@ class Ranges:
         was = self.persisted
         if was.last is not None and persisted.next() < was.next():
             raise HeadMovedBackwards(persisted, was)
+        backwards = persisted.next() < self.queued.first  # an empty store that begins lower than expected: no holes
+        whole = NONE_WHOLE if backwards else self.whole  # what was queued is taken back, until it is written after all
+        for number in written:
+            whole = extended(whole, number)
         last = self.queued.last
-        if last is None or last.next() < persisted.next():
-            return Ranges(persisted, persisted)
-        if persisted.next() < self.queued.first:  # an empty store that begins lower than expected: no holes
-            return Ranges(persisted, persisted)
+        if backwards or last is None or last.next() < persisted.next():
+            return Ranges(persisted, persisted, whole)
         first = persisted.first if persisted.last is not None else max(self.queued.first, persisted.first)
-        return Ranges(persisted, StoreState(first, last if last >= first else None))
+        return Ranges(persisted, StoreState(first, last if last >= first else None), whole)
 
 
-def extended(persisted: StoreState, number: BatchNumber) -> StoreState:
-    """The durable range once batch `number` is stored; unchanged when it is below the range's end."""
-    after = persisted.next()
-    if persisted.last is None or number > after:
+def extended(state: StoreState, number: BatchNumber) -> StoreState:
+    """The range once batch `number` is in it: grown by one, begun anew above it, or unchanged when that lies below."""
+    after = state.next()
+    if state.last is None or number > after:
         return StoreState(number, number)
-    return StoreState(persisted.first, number) if number == after else persisted
+    return StoreState(state.first, number) if number == after else state
 
 
 def check_number(number: int) -> None:

@@ -16,14 +16,14 @@ from attestrio.kit.group_commit import CLOSE_TIMEOUT_S, GroupCommit, GroupCommit
 from attestrio.kit.sqlite import open_database, storage_errors
 from attestrio.roles import Batch, BatchNumber, BatchQC, GenesisHash, SyncBatch
 from attestrio.store.api import FROM_ZERO, NextRule, StoreClosed, StoreState
-from attestrio.store.queue import BatchQueue
+from attestrio.store.queue import BatchQueue, QueuedStore
 from attestrio.store.rows import APPLICATION_ID, SCHEMA, EpochRows
 from attestrio.store.rules import check_genesis, check_number, is_pruned, next_to_attest
 
 T = TypeVar("T")
 
 
-class SqliteBatchStore:
+class SqliteBatchStore(QueuedStore):
     """`BatchStore` in one SQLite file. Construct, then `await nursery.start(store.run)`.
 
     Args:
@@ -44,24 +44,13 @@ class SqliteBatchStore:
         epoch: int = 0,
         vfs: str | None = None,
     ) -> None:
+        super().__init__(first_batch, next_rule)
         self._path = str(path)
         self._vfs = vfs
         self._rows = EpochRows(epoch, genesis_hash)
-        self._first_batch = BatchNumber(first_batch)
-        self._next_rule: NextRule = next_rule
         self._run_blocking = run_blocking
         self._writer = GroupCommit(self._connect, run_blocking)
-        self._opened: BatchQueue | None = None
         self._reader: apsw.Connection | None = None
-        self._ended = trio.Event()
-
-    @property
-    def queued(self) -> StoreState:
-        return self._queue.ranges.queued
-
-    @property
-    def persisted(self) -> StoreState:
-        return self._queue.ranges.persisted
 
     @property
     def pruned_first_batch(self) -> bool:
@@ -76,11 +65,11 @@ class SqliteBatchStore:
 
         A disk that fails later comes out as StorageUnusable inside an ExceptionGroup (`errors.leaves`).
         """
-        reader, persisted = await self._run_blocking(self._open)
+        reader, persisted, whole = await self._run_blocking(self._open)
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._run_writer, nursery.cancel_scope)
-                self._reader, self._opened = reader, BatchQueue(persisted)
+                self._reader, self._opened = reader, BatchQueue(persisted, whole)
                 nursery.start_soon(self._write_queue, self._opened)
                 task_status.started()
         finally:
@@ -99,10 +88,6 @@ class SqliteBatchStore:
         if self._opened is not None:
             await self._ended.wait()
 
-    async def queue_batch(self, batch: SyncBatch) -> None:
-        check_number(batch.number)
-        await self._queue.put(batch)
-
     async def batch(self, number: BatchNumber) -> SyncBatch | None:
         if not self.queued.contains(number):
             await trio.lowlevel.checkpoint()
@@ -111,12 +96,6 @@ class SqliteBatchStore:
             await trio.lowlevel.checkpoint()
             return cached
         return await self._read(partial(self._rows.sync_batch, number=number))
-
-    async def wait_until_queued(self, number: BatchNumber) -> StoreState:
-        return await self._queue.wait_until_queued(number)
-
-    async def wait_until_persisted(self, number: BatchNumber) -> StoreState:
-        return await self._queue.wait_until_persisted(number)
 
     async def put_batch_to_sign(self, batch: Batch) -> None:
         check_number(batch.number)
@@ -169,12 +148,6 @@ class SqliteBatchStore:
 
         return await self._read(read)
 
-    @property
-    def _queue(self) -> BatchQueue:
-        if self._opened is None:
-            raise StoreClosed
-        return self._opened
-
     def _reading(self) -> apsw.Connection:
         if self._reader is None:
             raise StoreClosed
@@ -192,14 +165,14 @@ class SqliteBatchStore:
     def _connect(self) -> apsw.Connection:
         return open_database(self._path, application_id=APPLICATION_ID, schema=SCHEMA, vfs=self._vfs)
 
-    def _open(self) -> tuple[apsw.Connection, StoreState]:
-        """The reader, after making sure that file and epoch are ours."""
+    def _open(self) -> tuple[apsw.Connection, StoreState, StoreState]:
+        """The reader, after making sure that file and epoch are ours; the persisted range, and what of it is whole."""
         reader = self._connect()
         try:
             with storage_errors(self._path):
                 self._rows.open(reader, self._first_batch)
                 reader.execute("PRAGMA query_only = ON")
-                return reader, self._rows.persisted(reader)
+                return reader, self._rows.persisted(reader), self._rows.whole(reader)
         except BaseException:
             reader.close(True)
             raise

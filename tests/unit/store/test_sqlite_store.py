@@ -13,8 +13,10 @@ from attestrio.roles import AttesterSecretKey, Batch, BatchHash, BatchNumber, Ba
 from attestrio.store import SqliteBatchStore, StoreClosed, StoreOfOtherGenesis, StoreState
 from attestrio.store.certificates import EpochInfo, open_certificates, read_only_certificates
 from attestrio.store.rows import APPLICATION_ID, SCHEMA, EpochRows
+from attestrio.store.rules import Ranges
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from suite import examples
 
 GENESIS = GenesisHash(b"\x01" * 32)
 OTHER_GENESIS = GenesisHash(b"\x02" * 32)
@@ -209,13 +211,14 @@ async def test_a_batch_queued_but_not_persisted_is_gone_after_a_crash(path, nurs
         open_gate = trio.Event()
         await store.queue_batch(synced(1))
         await trio.testing.wait_all_tasks_blocked()
-        assert store.queued == range_of(0, 1)
+        assert store.queued == store.held == range_of(0, 1)
         assert store.persisted == range_of(0, 0)
+        assert await store.batch(BatchNumber(1)) == synced(1)
         life.cancel_scope.cancel()
         open_gate.set()  # too late for the batch: its writer is cancelled
 
     again = await opened(nursery, path)
-    assert again.queued == again.persisted == range_of(0, 0)
+    assert again.queued == again.persisted == again.held == range_of(0, 0)
     assert await again.batch(BatchNumber(1)) is None
     await again.queue_batch(synced(1))
     await again.wait_until_persisted(BatchNumber(1))
@@ -292,7 +295,8 @@ async def test_what_was_acknowledged_before_kill_minus_9_is_there_afterwards(pat
 
 def rows_in_memory() -> tuple[EpochRows, apsw.Connection]:
     connection = apsw.Connection(":memory:")
-    connection.execute(SCHEMA[0])
+    for script in SCHEMA:
+        connection.execute(script)
     rows = EpochRows(0, GENESIS)
     rows.open(connection, BatchNumber(0))
     return rows, connection
@@ -344,6 +348,65 @@ def test_the_remembered_run_never_changes_the_answer(history):
         assert answers == [next(n for n in range(start, 30) if n not in certified) for start in range(14)]
     finally:
         connection.close()
+
+
+def test_finding_what_can_be_given_to_others_costs_the_same_after_a_thousand_batches():
+    rows, connection = rows_in_memory()
+    with connection:
+        rows.put_sync_batches(connection, [synced(number) for number in range(1000)])
+
+    assert rows.whole(connection) == range_of(0, 999)
+    assert steps(connection, lambda: rows.whole(connection)) <= 10
+
+
+@settings(deadline=None, max_examples=examples(50))
+@given(st.lists(st.one_of(st.integers(1, 4), st.tuples(st.just("hash"), st.integers(-3, 3))), max_size=12))
+def test_the_remembered_run_of_whole_batches_is_the_one_in_the_tables(history):
+    rows, connection = rows_in_memory()
+    try:
+        for step in history:
+            after = rows.persisted(connection).next()
+            if isinstance(step, int):
+                rows.put_sync_batches(connection, [synced(after + offset) for offset in range(step)])
+            else:
+                rows.put_batch_to_sign(connection, to_sign(max(0, int(after) + step[1])))
+
+        persisted = rows.persisted(connection)
+        held = Ranges(persisted, persisted, rows.whole(connection)).held
+
+        first = persisted.next()
+        while first > persisted.first and rows.sync_batch(connection, BatchNumber(first - 1)) is not None:
+            first = BatchNumber(first - 1)
+        assert held == range_of(first, None if first == persisted.next() else persisted.last)
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("whole", "last", "held"),
+    [
+        ([], None, range_of(0)),
+        ([], 4, range_of(5)),
+        ([0, 1, 3, 4], 4, range_of(3, 4)),
+        ([0, 1, 3, 4], 5, range_of(6)),
+        ([0, 1, 2, 3, 4], 4, range_of(0, 4)),
+    ],
+    ids=["empty", "hashes", "gap", "hash-last", "all"],
+)
+async def test_a_file_of_the_first_version_is_gone_on_with(path, nursery, whole, last, held):
+    with open_database(path, application_id=APPLICATION_ID, schema=SCHEMA[:1]) as old:
+        old.execute("INSERT INTO epochs(epoch, genesis, first, last) VALUES (0, ?, 0, ?)", (GENESIS.to_bytes(), last))
+        old.executemany("INSERT INTO sync_batches VALUES (0, ?, ?)", [(n, synced(n).encode()) for n in whole])
+        old.execute("INSERT INTO epochs(epoch, genesis, first, last) VALUES (1, ?, 0, 9)", (GENESIS.to_bytes(),))
+        old.execute("INSERT INTO sync_batches VALUES (1, 9, x'00')")  # another epoch's
+    old.close()
+
+    store = await opened(nursery, path)
+
+    assert store.held == held
+    assert [await store.batch(BatchNumber(n)) for n in range(held.first, held.next())] == [
+        synced(n) for n in range(held.first, held.next())
+    ]
 
 
 # --- reading the file without a node

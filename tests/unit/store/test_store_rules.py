@@ -62,6 +62,31 @@ def test_the_queue_follows_what_is_persisted(persisted, queued, moved_to, queued
     assert Ranges(persisted, queued).moved(moved_to) == Ranges(moved_to, queued_after)
 
 
+@pytest.mark.parametrize(
+    ("queued", "whole", "held"),
+    [
+        (range_of(3), range_of(0), range_of(3)),  # nothing here at all
+        (range_of(3, 7), range_of(0), range_of(8)),  # hashes only
+        (range_of(3, 7), range_of(3, 6), range_of(8)),  # of the last one only the hash
+        (range_of(3, 7), range_of(5, 7), range_of(5, 7)),
+        (range_of(3, 7), range_of(0, 7), range_of(3, 7)),  # begun anew inside the run
+        (range_of(8), range_of(0, 7), range_of(8)),
+    ],
+)
+def test_only_the_whole_batches_that_reach_the_end_of_the_queue_are_held(queued, whole, held):
+    assert Ranges(queued, queued, whole).held == held
+
+
+def test_what_a_lower_beginning_took_back_is_held_once_it_is_written():
+    ranges = Ranges(range_of(5), range_of(5)).enqueued().enqueued()
+    assert ranges.held == range_of(5, 6)
+
+    lower = ranges.moved(range_of(3, 3))
+    assert lower.held == range_of(4)
+
+    assert lower.moved(range_of(5, 6), [BatchNumber(5), BatchNumber(6)]).held == range_of(5, 6)
+
+
 def test_a_durable_range_that_shrinks_is_an_alarm():
     with pytest.raises(HeadMovedBackwards, match=r"0\.\.3 back to 0\.\.2"):
         Ranges(range_of(0, 3), range_of(0, 5)).moved(range_of(0, 2))
@@ -83,6 +108,8 @@ def test_whatever_is_stored_the_queue_never_falls_behind(steps):
         assert ranges.queued.first >= ranges.persisted.first or ranges.persisted.last is None
         assert before.persisted.last is None or ranges.persisted.next() >= before.persisted.next()
         assert ranges.persisted.last is None or ranges.queued.contains(ranges.persisted.last)
+        assert ranges.held.next() == ranges.queued.next()
+        assert ranges.queued.first <= ranges.held.first
 
 
 @pytest.mark.parametrize(
