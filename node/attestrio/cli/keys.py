@@ -22,6 +22,10 @@ KINDS: dict[Kind, type[AttesterSecretKey] | type[NodeSecretKey]] = {
     "attester": AttesterSecretKey,
     "node": NodeSecretKey,
 }
+NEXT: dict[Kind, str] = {
+    "attester": "give the public key to whoever makes the genesis",
+    "node": "name the file in gossip.node_key_file, and give the public key to the peers",
+}
 
 
 class BadKeyFile(SetupError):
@@ -50,6 +54,8 @@ def generate(
     `FILE.unused` beside an attester key says that it never signed; the first start takes it away. Do not copy it.
 
     Example: attestrio keys generate attester.key
+
+    Example: attestrio keys generate node.key --kind node
     """
     secret = KINDS[kind].generate()
     write_secret(file, secret.to_text())
@@ -58,13 +64,13 @@ def generate(
     public = secret.public().to_text()
     output.result(
         {"kind": kind, "public": public, "file": str(file)},
-        [public, f"secret key written to {file}; next: give the public key to whoever makes the genesis"],
+        [public, f"secret key written to {file}; next: {NEXT[kind]}"],
     )
 
 
 @app.command
 def public(file: SecretFile, /, *, output: Output = Output()) -> None:
-    """Print the public key of a secret key file.
+    """Print the public key of a secret key file, of either kind.
 
     Example: attestrio keys public attester.key
     """

@@ -13,9 +13,9 @@ from cyclopts import App, Parameter
 
 from attestrio.cli.config import ConfigFile, Overrides, overrides
 from attestrio.cli.output import Output
+from attestrio.cli.running import require_running
 from attestrio.config import load_config
-from attestrio.errors import DataDirInUse, SetupError
-from attestrio.kit.datadir import DataDir
+from attestrio.errors import SetupError
 from attestrio.protection.commands import CommandBox, Verb
 from attestrio.protection.history import HISTORY
 from attestrio.protection.pending import PendingRollback, read_pending
@@ -44,16 +44,6 @@ class NoRecord(SetupError):
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path} does not exist: no node has run here yet")
         self.path = path
-
-
-class NodeNotRunning(SetupError):
-    """Nobody is there to take the command: no node runs in the data directory."""
-
-    code: ClassVar[str] = "node_not_running"
-
-    def __init__(self, data_dir: Path) -> None:
-        super().__init__(f"no node runs in {data_dir}: nothing was left for it")
-        self.data_dir = data_dir
 
 
 class NothingWaits(SetupError):
@@ -130,7 +120,7 @@ def apply(
     Example: attestrio rollback apply --why "revert to 812, announced by the sequencer"
     """
     folder = folder_of(data_dir, config, set_)
-    require_running(folder)
+    require_obeyed(folder)
     waits = read_pending(folder)
     if waits is None:
         raise NothingWaits(folder)
@@ -156,7 +146,7 @@ def end(
     Example: attestrio epoch end --why "reverted to batch 812"
     """
     folder = folder_of(data_dir, config, set_)
-    require_running(folder)
+    require_obeyed(folder)
     CommandBox(folder).post(Verb.END_EPOCH, why)
     output.result({"posted": Verb.END_EPOCH, "why": why}, ["left for the node: it ends the epoch within a second"])
 
@@ -193,15 +183,11 @@ def epochs_of(folder: Path) -> list[Told]:
     return [Told(row, known.get((row.id, row.genesis))) for row in rows]
 
 
-def require_running(folder: Path) -> None:
-    """Raise NodeNotRunning unless a process holds the directory: a command left for nobody would be obeyed later."""
+def require_obeyed(folder: Path) -> None:
+    """Raise NodeNotRunning unless a node runs: a command left for nobody would be obeyed later."""
     if not (folder / HISTORY).exists():
         raise NoRecord(folder / HISTORY)
-    try:
-        with DataDir.open(folder):
-            raise NodeNotRunning(folder)
-    except DataDirInUse:
-        return
+    require_running(folder, "nothing was left for it")
 
 
 def status_lines(newest: list[Told], waits: PendingRollback | None) -> list[str]:

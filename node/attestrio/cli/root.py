@@ -28,6 +28,7 @@ for name, place in {
     "node": "run:node",
     "main-node": "run:main_node",
     "devnet": "devnet:devnet",
+    "peers": "peers:peers",
     "keys": "keys:app",
     "genesis": "genesis:app",
     "cert": "cert:app",

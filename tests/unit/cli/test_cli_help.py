@@ -9,6 +9,7 @@ COMMANDS = [
     ("node", "run"),
     ("main-node", "run"),
     ("devnet",),
+    ("peers",),
     ("keys", "generate"),
     ("keys", "public"),
     ("genesis", "new"),

@@ -33,6 +33,15 @@ def test_the_first_line_is_the_public_key_alone(attestrio, tmp_path):
     assert (made.code, asked.code, made.err, asked.err) == (0, 0, "", "")
 
 
+@pytest.mark.parametrize(("kind", "next_step"), [("attester", "makes the genesis"), ("node", "gossip.node_key_file")])
+def test_the_second_line_says_what_the_key_is_for(attestrio, tmp_path, kind, next_step):
+    ended = attestrio("keys", "generate", tmp_path / "my.key", "--kind", kind)
+
+    (line,) = ended.out.splitlines()[1:]
+    assert line.startswith(f"secret key written to {tmp_path}/my.key; next: ")
+    assert next_step in line
+
+
 def test_two_generated_keys_differ(attestrio, tmp_path):
     first, second = (attestrio("keys", "generate", tmp_path / name, "--json").document["public"] for name in "ab")
 
