@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from attestrio.gossip.votes_wire import MAX_PUSH, VoteCodec, check_max_bytes
-from attestrio.roles import BatchNumber, Committee, SignedBatch
+from attestrio.roles import AttesterPublicKey, BatchNumber, Committee, SignedBatch
 
 
 class VoteLog(Protocol):
@@ -28,18 +28,29 @@ class Outbox:
     Args:
       log: the votes of one epoch, all of members of `committee`.
       codec: that of the epoch, shared by all its connections.
+      own: the key of this node, for `is_own_due`.
       max_bytes: of one push.
     """
 
-    def __init__(self, log: VoteLog, codec: VoteCodec, committee: Committee, max_bytes: int = MAX_PUSH) -> None:
+    def __init__(
+        self,
+        log: VoteLog,
+        codec: VoteCodec,
+        committee: Committee,
+        own: AttesterPublicKey | None = None,
+        max_bytes: int = MAX_PUSH,
+    ) -> None:
         check_max_bytes(max_bytes)
         self._log = log
         self._codec = codec
         self._committee = committee
+        self._own = own
         self._max_bytes = max_bytes
         self._mark = 0
         self._waiting: dict[bytes, SignedBatch] = {}  # by key, oldest first
         self._heard: dict[bytes, bytes] = {}  # key to signature of the newest vote the peer sent of it
+        self._highest = -1  # batch number in what was gathered
+        self._own_number = -1  # batch number of the newest vote of `own` that the peer has
 
     def heard(self, votes: Iterable[SignedBatch]) -> None:
         """The peer sent `votes`: they are not sent to it. Call it before they are counted; O(1) each.
@@ -58,16 +69,13 @@ class Outbox:
         The newest votes go first: a backlog of thousands takes many pushes, and a vote made meanwhile does not queue
         behind it. Inside a push the oldest stands first. Votes that have fallen below the floor are left out.
         """
-        newer, self._mark = self._log.newer_than(self._mark)
-        for vote in newer:
-            key = vote.key.raw
-            self._waiting.pop(key, None)  # replaced, and as new as its newest
-            self._waiting[key] = vote
+        self._gather()
         floor, room = self._log.min_batch_number, self._max_bytes
         chosen: list[bytes] = []
         while self._waiting:
             key, vote = self._waiting.popitem()
             if vote.batch.number < floor or self._heard.get(key) == vote.signature.raw:
+                self._note_own(vote)
                 continue
             entry = self._codec.entry(vote)
             if len(entry) > room:
@@ -75,5 +83,25 @@ class Outbox:
                 break
             room -= len(entry)
             chosen.append(entry)
+            self._note_own(vote)
         chosen.reverse()
         return b"".join(chosen) if chosen else None
+
+    def is_own_due(self) -> bool:
+        """Whether the own vote for the newest batch that others vote for is still to be made. O(new votes)."""
+        if self._own is None or self._own not in self._committee:
+            return False
+        self._gather()
+        return self._own_number < self._highest and self._own.raw not in self._waiting
+
+    def _gather(self) -> None:
+        newer, self._mark = self._log.newer_than(self._mark)
+        for vote in newer:
+            key = vote.key.raw
+            self._waiting.pop(key, None)  # replaced, and as new as its newest
+            self._waiting[key] = vote
+            self._highest = max(self._highest, vote.batch.number)
+
+    def _note_own(self, vote: SignedBatch) -> None:
+        if vote.key == self._own:
+            self._own_number = vote.batch.number

@@ -113,6 +113,10 @@ class Mux:
         """How many streams would be opened at once if they were wanted. At the ACCEPT end the peer waits for them."""
         return len(self._lanes[end, capability].ready)
 
+    def spare_at(self, end: End, capability: int, now: float) -> float | None:
+        """When the rate has a permit beside those of the ready streams; None: not before one of them is used."""
+        return self._lanes[end, capability].limiter.next_at(now)
+
     def write(self, stream: Transient, data: bytes, head: bytes = b"") -> None:
         """Send `head` (at most a few bytes) and `data`. Large data is not copied before `take_output`."""
         if not stream.is_writing:

@@ -178,6 +178,10 @@ class Calls:
         """How many calls would start at once."""
         return self._mux.ready(End.ACCEPT, spec.capability)
 
+    def spare_at(self, spec: RpcSpec, now: float) -> float | None:
+        """When the rate allows one call more than `ready` has; None: not before one of those is made."""
+        return self._mux.spare_at(End.ACCEPT, spec.capability, now)
+
     def cancel(self, call_id: CallId, now: float) -> None:
         """Forget a call; no event will tell of it. One that has ended already is left alone."""
         if (call := self._calls.get(call_id)) is not None:

@@ -1,0 +1,37 @@
+"""What the network counts. Every series is there from the start of the process."""
+
+from __future__ import annotations
+
+from attestrio.gossip.peers import Direction
+from attestrio.gossip.rpc.methods import METHODS
+from attestrio.kit.metrics import Metrics
+
+_METHODS = [spec.name for spec in METHODS]
+_RESULTS = ("answered", "refused")
+
+
+class GossipMetrics:
+    """The series of one process."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.connections = metrics.gauge(
+            "attestrio_gossip_connections", "Peers that are connected now, by who dialled.", {"direction": [*Direction]}
+        )
+        self.handshakes = metrics.counter(
+            "attestrio_gossip_handshakes_total", "Connections that were dialled or accepted, by how they began.",
+            {"direction": [*Direction], "result": ("done", "failed")},
+        )  # fmt: skip
+        self.skipped = metrics.counter(
+            "attestrio_gossip_accept_skipped_total", "Connections that were gone before, or could not be, accepted."
+        )
+        self.received = metrics.counter("attestrio_gossip_received_bytes_total", "Bytes of peers that have left.")
+        self.sent = metrics.counter("attestrio_gossip_sent_bytes_total", "Bytes to peers that have left.")
+        labels = {"method": _METHODS, "result": _RESULTS}
+        self._served = metrics.counter("attestrio_gossip_requests_total", "Calls of peers, by method.", labels)
+        self._called = metrics.counter("attestrio_gossip_calls_total", "Calls of this node, by method.", labels)
+
+    def served(self, method: str, answered: bool) -> None:
+        self._served.labels(method=method, result=_RESULTS[not answered]).inc()
+
+    def called(self, method: str, answered: bool) -> None:
+        self._called.labels(method=method, result=_RESULTS[not answered]).inc()

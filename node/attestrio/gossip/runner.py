@@ -1,0 +1,102 @@
+"""The network during one epoch: who dials in, who is dialled, and what of the register and the store goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import NoReturn
+
+import trio
+from trio_util import AsyncValue
+
+from attestrio.gossip.accepting import Acceptor
+from attestrio.gossip.dialling import Dialler
+from attestrio.gossip.fetch import FetchQueue
+from attestrio.gossip.fetching import Fetching
+from attestrio.gossip.io import Identity, Session
+from attestrio.gossip.node import GossipNode
+from attestrio.gossip.peers import Direction
+from attestrio.gossip.shared import Shared
+from attestrio.quorum.watch import VotesWatch
+from attestrio.roles import AttesterPublicKey, Genesis
+from attestrio.store.api import BatchStore
+
+Service = Callable[[], Awaitable[NoReturn]]
+
+
+@dataclass(frozen=True, slots=True)
+class GossipRunner:
+    """One epoch of `node` on the network. Every link ends with it, since peers of another genesis are other peers.
+
+    Args:
+      votes: None without a committee.
+      own_key: with which this node votes, if it does.
+    """
+
+    node: GossipNode
+    genesis: Genesis
+    store: BatchStore
+    votes: VotesWatch | None
+    own_key: AttesterPublicKey | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+        """Take part until cancelled; started when others can reach this node. Peers' faults end their links only."""
+        nudge = AsyncValue(0)
+        shared = self._shared(nudge)
+        me = Identity(self.node.secret, self.genesis.hash(), self.node.rules.static_inbound)
+        async with trio.open_nursery() as services:
+            for service in self._services(shared, me, nudge):
+                services.start_soon(service)
+            task_status.started()
+        raise AssertionError("unreachable: services run until cancelled")
+
+    def _services(self, shared: Shared, me: Identity, nudge: AsyncValue[int]) -> Iterator[Service]:
+        node, store = self.node, self.store
+
+        def hold(direction: Direction) -> Callable[[Session], Awaitable[None]]:
+            return partial(node.hold, direction=direction, shared=shared, store=store, votes=self.votes)
+
+        if node.listener is not None:
+            yield Acceptor(node, node.listener, me, hold(Direction.INBOUND)).run
+        for key, address in node.rules.static_outbound.items():
+            yield Dialler(node, key, address, me, hold(Direction.OUTBOUND)).run
+        if self.votes is not None:
+            yield partial(self._push, self.votes)
+        yield partial(self._announce, shared)
+        if shared.fetch is not None:
+            yield Fetching(node, shared.fetch, store, nudge).run
+
+    def _shared(self, nudge: AsyncValue[int]) -> Shared:
+        node, store = self.node, self.store
+
+        def on_fetchable() -> None:
+            nudge.value += 1
+
+        return Shared(
+            genesis=self.genesis,
+            rules=node.rules,
+            scores=node.scores,
+            votes=self.votes,
+            own_key=self.own_key,
+            fetch=FetchQueue(store.queued, store.persisted) if node.rules.fetch else None,
+            held=store.held,
+            on_served=node.metrics.served,
+            on_called=node.metrics.called,
+            on_fetchable=on_fetchable,
+        )
+
+    async def _push(self, votes: VotesWatch) -> NoReturn:
+        """What came in one turn of the loop goes to everybody in one pass: a link carries few pushes, and full ones."""
+        mark = 0
+        while True:
+            _, mark = await votes.wait_newer(mark)
+            for connection in self.node.connections():
+                connection.push_votes()
+
+    async def _announce(self, shared: Shared) -> NoReturn:
+        while True:
+            shared.held = held = self.store.held
+            for connection in self.node.connections():
+                connection.announce()
+            await self.store.wait_held_changed(held)
