@@ -15,11 +15,21 @@ from pathlib import Path
 import attestrio
 import trio
 from attestrio.app import run_node
-from attestrio.config import GenesisSection, KeysSection, MainNodeSection, NodeConfig, NodeSection, Secret, ServeSection
+from attestrio.config import (
+    GenesisSection,
+    GossipSection,
+    KeysSection,
+    MainNodeSection,
+    NodeConfig,
+    NodeSection,
+    Secret,
+    ServeSection,
+)
 from attestrio.duty import Reason
 from attestrio.errors import NodeError, PeerError, SafetyError, SetupError, SourceError
 from attestrio.kit.blocking import inline
 from attestrio.kit.metrics import MetricDoc
+from attestrio.roles import NodeSecretKey
 from attestrio.sim.cluster import Cluster, ClusterSpec
 
 DOCS = Path(__file__).parent
@@ -109,6 +119,7 @@ def metrics() -> tuple[MetricDoc, ...]:
             genesis=GenesisSection(file=f"{folder}/genesis.json"),
             main_node=MainNodeSection(urls=("http://127.0.0.1:9", "http://127.0.0.1:10"), poll_s=3600.0),
             serve=ServeSection(bind="127.0.0.1:0"),
+            gossip=GossipSection(bind="127.0.0.1:0", node_key=Secret(NodeSecretKey.generate().to_text())),
         )
         return trio.run(_registry, config)
 

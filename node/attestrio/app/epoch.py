@@ -6,6 +6,8 @@ Arrows (who knows whom):
     BatchSource ─▶ BatchKeeper or BatchFeeder ─▶ BatchStore ────────┴─▶ QCFinder ◀────────────────────────┘
                                                      ▲                     │
     MainNodeServer ──────────────────────────────────┴──── certificates ◀──┘
+
+    peers ◀─▶ GossipRunner ◀─▶ VotesWatch, BatchStore (a Link that is given knows the VotesWatch alone)
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from attestrio.batches.local import LocalBatches
 from attestrio.batches.main_node import GivenBatches, MainNodeBatches
 from attestrio.config import NodeConfig
 from attestrio.errors import SafetyError, leaves
+from attestrio.gossip.runner import GossipRunner
 from attestrio.mainnode.client import MainNodeClient
 from attestrio.protection.clone import CloneGuard
 from attestrio.protection.commands import CommandBox, Verb
@@ -123,6 +126,8 @@ class EpochParts:
             ).run  # fmt: skip
             if self.given.link is not None:
                 yield partial(self.given.link.run, epoch.votes)
+        if node.network is not None:
+            yield GossipRunner(node.network, epoch.genesis, epoch.store, epoch.votes, self.key).run
         if self.key is not None and signer is not None:
             shown = self.counts.signing(signer)
             yield AttesterRunner(

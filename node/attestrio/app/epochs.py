@@ -43,6 +43,8 @@ PAUSES_S = (0.0, 0.0, 1.0, 5.0, 15.0, 60.0)
 """After the n-th epoch in a row that lasted less than QUIET_S, and after every later one the last: a main node that
 contradicts itself must not keep the node busy with beginnings, and a real rollback, or two, must not wait."""
 CONSENT_POLL_S = 1.0
+REDIALS = 1.5
+"""Redial times to wait for the first link before a node votes without one: by then each peer has dialled once."""
 
 RULES_PASSED = tuple(RuleAnswer(code, "passed") for code in ("halted", CloneSeen.code, *(rule.code for rule in RULES)))
 """For receipts: a vote exists only if each of these was asked and had no objection."""
@@ -162,9 +164,15 @@ class Epochs:
         """Listens for our key. A process has to listen once before it signs, and only with links."""
         if self.secret is None:
             return None
-        listen_s = 0.0 if self._listened or self.parts.given.link is None else self.parts.config.protection.listen_s
+        network, config = self.parts.node.network, self.parts.config
+        has_links = self.parts.given.link is not None or network is not None
+        listen_s = config.protection.listen_s if has_links and not self._listened else 0.0
         halt = partial(write_halt, self.parts.data_dir)
-        return CloneGuard(self.record, self.secret.public(), genesis, halt, book=self.parts.book, listen_s=listen_s)
+        return CloneGuard(
+            self.record, self.secret.public(), genesis, halt, book=self.parts.book, listen_s=listen_s,
+            links=network.connected if network is not None and listen_s else None,
+            links_s=REDIALS * config.gossip.redial_s if config.gossip is not None else 0.0,
+        )  # fmt: skip
 
     async def _first_batch(self, genesis: Genesis) -> BatchNumber | None:
         """Where attestation begins under `genesis`; None where nobody has said.

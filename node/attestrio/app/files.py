@@ -12,6 +12,7 @@ from attestrio.roles import AttesterSecretKey, Genesis
 
 KIND = re.compile(r"(attester|node|validator):(public|secret):")
 
+
 def holes(config: NodeConfig, *, has_status: bool = False, has_batches: bool = False) -> list[str]:
     """What a node of this configuration lacks, one sentence each; `has_...` is what the embedding program gives."""
     if config.main_node.url is not None or config.main_node.urls:

@@ -1,17 +1,31 @@
-"""What the configuration says about the network, as what the network is built from."""
+"""The network in the node: what it is built from, and the file in which it says who is connected."""
 
 from __future__ import annotations
 
+import logging
+import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
+
+import trio
 
 from attestrio.config import MAX_KEY_FILE, BadConfig, GossipSection, NodeConfig, env_name
 from attestrio.errors import PeerError
+from attestrio.gossip.node import GossipNode
+from attestrio.gossip.peers_file import PeerList, write_peers
 from attestrio.gossip.rules import GossipRules, inbound_of, outbound_of, rates_of
+from attestrio.kit.blocking import RunBlocking
 from attestrio.kit.files import read_bounded
 from attestrio.roles import NodeSecretKey
 
 TO_MAKE_ONE: Final = "`attestrio keys generate node.key --kind node` makes a key"
+
+PEERS_EVERY_S: Final = 2.0
+PEERS_REST_S: Final = 0.2  # between two writings, however often peers come and go
+
+log = logging.getLogger("attestrio.app")
 
 
 def gossip_rules(section: GossipSection) -> GossipRules:
@@ -55,3 +69,36 @@ def node_secret(config: NodeConfig) -> NodeSecretKey:
         return NodeSecretKey.from_text(text.strip())
     except PeerError:
         raise BadConfig(where, "no secret key of a node: expected node:secret:ed25519: and 64 hex digits") from None
+
+
+@dataclass(frozen=True, slots=True)
+class PeersFile:
+    """Writes who is connected, for `attestrio peers`: at every change, and every two seconds. Gone with the node."""
+
+    network: GossipNode
+    path: Path
+    run_blocking: RunBlocking
+
+    async def run(self) -> NoReturn:
+        failed = False
+        try:
+            while True:
+                count = self.network.connected.value
+                try:
+                    await self.run_blocking(partial(write_peers, self.path, self._told()))
+                except OSError as exc:  # nobody's vote depends on it: a full disk is told once
+                    if not failed:
+                        log.warning("%s not written: %s", self.path, exc.strerror)
+                    failed = True
+                else:
+                    failed = False
+                await trio.sleep(PEERS_REST_S)
+                with trio.move_on_after(PEERS_EVERY_S):
+                    await self.network.connected.wait_value(lambda now, count=count: now != count)  # type: ignore[misc]
+        finally:
+            self.path.unlink(missing_ok=True)
+
+    def _told(self) -> PeerList:
+        network = self.network
+        listening = network.listener.address if network.listener is not None else ""
+        return PeerList(time.time(), network.key, listening, tuple(network.peers))

@@ -18,12 +18,15 @@ from attestrio.app.epoch import EpochParts
 from attestrio.app.epochs import Epochs
 from attestrio.app.evidence import Evidence
 from attestrio.app.files import attester_key, genesis_of_file, holes
+from attestrio.app.gossip import PeersFile, gossip_rules, node_secret
 from attestrio.app.metrics import NodeMetrics
 from attestrio.app.parts import Given, RunningNode, StoreFactory
 from attestrio.app.upstream import first_genesis, main_nodes
 from attestrio.batches.api import BatchSource
 from attestrio.config import BadConfig, NodeConfig
 from attestrio.duty import DutyLog, Reason, Step
+from attestrio.gossip.node import GossipNode
+from attestrio.gossip.peers_file import PEERS
 from attestrio.kit.blocking import RunBlocking, in_thread
 from attestrio.kit.datadir import DataDir
 from attestrio.kit.disk import RealDisk
@@ -82,12 +85,17 @@ async def run_node(
     with DataDir.open(data_dir):
         refuse_if_halted(data_dir)  # once more: whoever held the directory until now may have left it
         reserve(data_dir)
+        (data_dir / PEERS).unlink(missing_ok=True)  # of the last run
         key = attester_key(config)
         if key is not None:
             file = config.keys.attester_file if config.keys.attester is None else None
             key_file = None if file is None else Path(file)
             open_history(data_dir, key.public(), key_file=key_file, init=init_protection)
-        node = RunningNode(config, Metrics(), DutyLog(time.time), AsyncValue(None), AsyncValue(None))
+        metrics = Metrics()
+        network = None
+        if config.gossip is not None:
+            network = GossipNode(node_secret(config), gossip_rules(config.gossip), metrics)
+        node = RunningNode(config, metrics, DutyLog(time.time), AsyncValue(None), AsyncValue(None), network)
         await NodeLife(node, given, key, data_dir).run(task_status)
     raise AssertionError("unreachable: a node runs until cancelled")
 
@@ -117,6 +125,9 @@ class NodeLife:
         grace = Grace(config.node.grace_s)
         counts = NodeMetrics(self.node.metrics, self.node.epoch)
         async with AsyncExitStack() as life:  # what others write into lives longest
+            if self.node.network is not None and config.gossip is not None:
+                life.callback(self.node.network.close)
+                await self.node.network.listen(config.gossip.bind)  # peers wait until an epoch runs
             upstream = main_nodes(config, self.node.metrics, self._dissent, evidence.note)
             main_node = await life.enter_async_context(upstream)
             genesis = pinned
@@ -137,6 +148,8 @@ class NodeLife:
             base = await life.enter_async_context(trio.open_nursery())
             base.start_soon(grace.run)
             base.start_soon(prune_for_ever, record, config.protection.keep_votes)
+            if self.node.network is not None:
+                base.start_soon(PeersFile(self.node.network, self.data_dir / PEERS, given.run_blocking).run)
             server = None
             if config.serve is not None and config.serve.bind:
                 server = MainNodeServer(None, None, config.serve.bind, metrics=self.node.metrics)

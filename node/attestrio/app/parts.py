@@ -10,6 +10,7 @@ from trio_util import AsyncValue
 from attestrio.batches.api import BatchSource
 from attestrio.config import NodeConfig
 from attestrio.duty import DutyLog
+from attestrio.gossip.node import GossipNode
 from attestrio.kit.blocking import RunBlocking
 from attestrio.kit.metrics import Metrics
 from attestrio.protection.epochs import EpochCause
@@ -50,6 +51,8 @@ class RunningNode:
     """None until the genesis is known, and between two epochs."""
     api_url: AsyncValue[str | None]
     """Where the main-node API is served; None on a node that serves none, or not yet."""
+    network: GossipNode | None = None
+    """This node on the gossip network: its key, its address, who is connected; None without `[gossip]`."""
 
     async def wait_epoch(self, after: int = -1) -> Epoch:
         """The epoch that runs, as soon as there is one with a number above `after`."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NoReturn, Protocol
 
 import msgspec
 import trio
+from trio_util import AsyncValue, move_on_when
 
 from attestrio.errors import NodeError, PeerError, SafetyError, SourceError
 from attestrio.kit.files import read_bounded
@@ -98,7 +99,8 @@ class CloneGuard:
     new connection, and any vote the clone made since the two records parted ends this node before its first one.
     What remains are two that begin to sign within one network delay of each other: with `HedgedKey` the first batch
     both vote for ends at least one of them, but a contradiction in that very batch has left. A node that no peer is
-    connected to hears nothing, so `listen_s` has to cover the time links take to come up.
+    connected to hears nothing, so the time begins with the first link, or after `links_s` without one: somebody has
+    to be the first of a network, and a committee of one has no peers.
 
     Order: the record runs before the first vote can be heard; `check` is what the signer asks before and after it
     records a vote; `run` is started with the links.
@@ -107,6 +109,8 @@ class CloneGuard:
       halt: writes the `HALT` file: `partial(write_halt, data_dir)`.
       book: gets the proof that our key voted for two hashes, where both signatures are here.
       listen_s: 0 for a key that cannot have been used elsewhere, or a node without links.
+      links: how many links are up; None where nobody can tell, and the time begins with `run`.
+      links_s: how long to wait for the first of them.
     """
 
     def __init__(
@@ -118,12 +122,16 @@ class CloneGuard:
         *,
         book: EquivocationBook | None = None,
         listen_s: float = 0.0,
+        links: AsyncValue[int] | None = None,
+        links_s: float = 0.0,
     ) -> None:
         self.key, self.genesis = key, genesis
         self._record = record
         self._halt = halt
         self._book = book
         self._listen_s = listen_s
+        self._links = links
+        self._links_s = links_s
         self._listened_at: float | None = None  # trio time from which on may be signed
         self._clone: CloneSeen | None = None
         self._open: SignedBatch | None = None  # the first vote that the record could not be asked about
@@ -167,8 +175,14 @@ class CloneGuard:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Begin to listen; raise CloneSeen when there is a clone."""
-        self._listened_at = trio.current_time() + self._listen_s
+        if self._links is None:
+            self._listened_at = trio.current_time() + self._listen_s
         task_status.started()
+        if self._links is not None:
+            with trio.move_on_after(self._links_s):
+                async with move_on_when(self._seen.wait):
+                    await self._links.wait_value(lambda count: count > 0)
+            self._listened_at = trio.current_time() + self._listen_s
         await self._seen.wait()
         assert self._clone is not None
         raise self._clone

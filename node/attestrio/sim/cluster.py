@@ -15,6 +15,8 @@ import trio
 from attestrio.app import RunningNode, run_node
 from attestrio.config import load_config
 from attestrio.errors import SetupError
+from attestrio.gossip.rpc.methods import METHODS
+from attestrio.gossip.rpc.ping import PING
 from attestrio.kit.files import write_new
 from attestrio.protection.commands import CommandBox
 from attestrio.protection.history import mark_unused
@@ -23,13 +25,14 @@ from attestrio.roles import (
     AttesterSecretKey,
     Committee,
     Genesis,
+    NodePublicKey,
+    NodeSecretKey,
     RoundRobin,
     ValidatorPublicKey,
     WeightedAttester,
     WeightedValidator,
 )
 from attestrio.sim.chain import SimChain
-from attestrio.sim.links import MemoryNetwork
 from attestrio.sim.rollup import SimRollup, replace_file
 
 MAIN = "main-node"
@@ -65,18 +68,22 @@ class ClusterSpec:
     bind: str = "127.0.0.1:0"
     listen_s: float = 0.2
     """For another node with the same key, before the first vote: here a clone is heard within a few milliseconds."""
+    redial_s: float = 1.0
+    """Between two attempts at a peer; 20 on the network, which would make every restart here wait for it."""
+    lift_rates: bool = False
+    """Whether the gossip methods have no rate limits, instead of the network's."""
 
 
 @dataclass(eq=False, slots=True)
 class Cluster:
     """A main node that makes batches and `spec.attesters` attesters that poll it, each with a folder in `data_dir`.
 
+    Votes travel by gossip over TCP on loopback, one link for each pair: every node dials those that stand before it.
     The folders are written once: a second run over the same directory goes on where the first ended.
     """
 
     data_dir: Path
     spec: ClusterSpec = ClusterSpec()
-    network: MemoryNetwork = field(default_factory=MemoryNetwork)
     nodes: dict[str, RunningNode] = field(default_factory=dict)
     _chain: SimChain | None = field(default=None, init=False)
 
@@ -91,6 +98,8 @@ class Cluster:
         if genesis_file.exists():
             self._check(Genesis.from_json(genesis_file.read_text("utf-8")))
         secrets = [_secret(self.data_dir / name / "attester.key") for name in self.names]
+        for name in [MAIN, *self.names]:
+            _node_secret(self.data_dir / name / "node.key")
         if not genesis_file.exists():
             genesis = Genesis(
                 chain_id=self.spec.chain_id,
@@ -108,6 +117,7 @@ class Cluster:
             "main_node": {"poll_s": self.spec.poll_s},
             "batches": {"poll_s": self.spec.poll_s, "first": 0},
             "serve": {"bind": self.spec.bind},
+            "gossip": self._gossip(),
         }
         attester = {
             "node": {"data_dir": "data"},
@@ -115,11 +125,23 @@ class Cluster:
             "keys": {"attester_file": "attester.key"},
             "main_node": {"poll_s": self.spec.poll_s},
             "batches": {"poll_s": self.spec.poll_s},
+            "gossip": self._gossip(),
         }
         self._write_config(MAIN, main)
         for name in self.names:
             self._write_config(name, attester)
         return Genesis.from_json(genesis_file.read_text("utf-8"))
+
+    def _gossip(self) -> dict[str, object]:
+        """Section of every node; whom it dials and where it listens is known when it runs."""
+        section: dict[str, object] = {"node_key_file": "node.key", "redial_s": self.spec.redial_s}
+        if self.spec.lift_rates:
+            section["rates"] = [f"{method.name}=1/0" for method in METHODS if method is not PING]
+        return section
+
+    def node_key(self, name: str) -> NodePublicKey:
+        """Under which `name` is known on the network, once `prepare` has written it."""
+        return _node_secret(self.data_dir / name / "node.key").public()
 
     def _check(self, genesis: Genesis) -> None:
         committee = genesis.attesters
@@ -172,12 +194,29 @@ class Cluster:
         replace_file(self._config(MAIN), tomli_w.dumps(table))
 
     async def _run_main(self, chain: SimChain, *, task_status: trio.TaskStatus[RunningNode]) -> NoReturn:
-        config = load_config(self._config(MAIN))
-        await run_node(config, batch_source=chain, link=self.network.link(MAIN), task_status=task_status)
+        config = load_config(self._config(MAIN), overrides=self._dials(MAIN))
+        await run_node(config, batch_source=chain, task_status=task_status)
 
     async def _run_attester(self, name: str, url: str, *, task_status: trio.TaskStatus[RunningNode]) -> NoReturn:
-        config = load_config(self._config(name), overrides={"main_node.url": url})
-        await run_node(config, link=self.network.link(name), task_status=task_status)
+        config = load_config(self._config(name), overrides={"main_node.url": url, **self._dials(name)})
+        await run_node(config, task_status=task_status)
+
+    def _dials(self, name: str) -> dict[str, str]:
+        """The addresses of this run: a node keeps its port when it comes back, so that those behind it find it."""
+        listener = self._address(name)
+        peers = [other for other in [MAIN, *self.names] if self._address(other) is not None]
+        before = peers[: peers.index(name)] if name in peers else peers
+        return {
+            "gossip.node_key_file": str(self.data_dir / name / "node.key"),  # also for a network of an older release
+            "gossip.bind": listener or "127.0.0.1:0",
+            "gossip.static_outbound": ",".join(f"{self.node_key(peer)}@{self._address(peer)}" for peer in before),
+        }
+
+    def _address(self, name: str) -> str | None:
+        """Where `name` listens for peers; None before its first start."""
+        node = self.nodes.get(name)
+        listener = node.network.listener if node is not None and node.network is not None else None
+        return listener.address if listener is not None else None
 
     def _config(self, name: str) -> Path:
         return self.data_dir / name / "node.toml"
@@ -193,3 +232,9 @@ def _secret(path: Path) -> AttesterSecretKey:
         write_new(path, secret.to_text() + "\n")
         mark_unused(path, secret.public())
     return AttesterSecretKey.from_text(path.read_text("ascii").strip())
+
+
+def _node_secret(path: Path) -> NodeSecretKey:
+    if not path.exists():
+        write_new(path, NodeSecretKey.generate().to_text() + "\n")
+    return NodeSecretKey.from_text(path.read_text("ascii").strip())

@@ -351,7 +351,7 @@ def test_a_push_too_small_for_a_vote_is_a_mistake_of_the_caller():
     with pytest.raises(ValueError, match="must hold a vote"):
         VoteCodec().split_push([VOTE], MAX_ENTRY - 1)
     with pytest.raises(ValueError, match="must hold a vote"):
-        Outbox(VoteRegister(), VoteCodec(), COMMITTEE, MAX_ENTRY - 1)
+        Outbox(VoteRegister(), VoteCodec(), COMMITTEE, max_bytes=MAX_ENTRY - 1)
 
 
 # What one peer is sent
@@ -364,7 +364,7 @@ class Peer:
         self.register = VoteRegister()
         self.codec = VoteCodec()
         self.add(*votes)
-        self.outbox = Outbox(self.register, self.codec, COMMITTEE, max_bytes)
+        self.outbox = Outbox(self.register, self.codec, COMMITTEE, max_bytes=max_bytes)
 
     def add(self, *votes):
         self.register.update(COMMITTEE, GENESIS, votes)
