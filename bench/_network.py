@@ -1,4 +1,4 @@
-"""Whole networks in one process, for the benches: nodes on loopback TCP, full mesh, the services that make certificates.
+"""Whole networks in one process, for the benches: nodes on loopback TCP, full mesh, and what makes certificates.
 
 A node here is status watch, `AttesterRunner`, `VotesWatch`, `QCFinder`, a store and `GossipRunner`. Two things are
 cheap on purpose. The store is the one in memory, and `KeySigner` keeps no record: both would measure one disk shared
