@@ -34,8 +34,11 @@ from attestrio.roles import (
 )
 from attestrio.sim.chain import SimChain
 from attestrio.sim.rollup import SimRollup, replace_file
+from attestrio.sim.wires import TcpWires
 
 MAIN = "main-node"
+API = "main-node-api"
+"""The other end of the wires over which nodes ask the main node."""
 
 # A genesis needs a validator, and peers check that its key is a point of BLS12-381. This one is from a published
 # test genesis; nobody signs with it here.
@@ -85,12 +88,24 @@ class Cluster:
     data_dir: Path
     spec: ClusterSpec = ClusterSpec()
     nodes: dict[str, RunningNode] = field(default_factory=dict)
+    """Those that run, by name."""
+    wires: TcpWires | None = None
+    """What all connections of the attesters go through: links with peers, and calls to the main node at `API`."""
     _chain: SimChain | None = field(default=None, init=False)
+    _url: str | None = field(default=None, init=False)
+    _addresses: dict[str, str] = field(default_factory=dict, init=False)
+    _lives: dict[str, _Life] = field(default_factory=dict, init=False)
+    _nursery: trio.Nursery | None = field(default=None, init=False)
 
     @property
     def names(self) -> list[str]:
         """The attesters, in order."""
         return [f"attester-{index}" for index in range(1, self.spec.attesters + 1)]
+
+    @property
+    def ends(self) -> list[str]:
+        """All that a node reaches over `wires`: whom to isolate it from."""
+        return [MAIN, API, *self.names]
 
     def prepare(self) -> Genesis:
         """Write keys, genesis and configurations that are not there yet; the genesis. Raises OtherCluster."""
@@ -164,16 +179,56 @@ class Cluster:
         first = load_config(self._config(MAIN)).batches.first or 0
         self._chain = chain = SimChain(genesis.hash(), first=first)
         async with trio.open_nursery() as nursery:
-            self.nodes[MAIN] = await nursery.start(self._run_main, chain)
-            url = await self.nodes[MAIN].api_url.wait_value(lambda value: value is not None)
-            assert url is not None
-            epoch = await self.nodes[MAIN].wait_epoch()
-            chain.seal(int(epoch.store.persisted.next()) - first)
-            nursery.start_soon(chain.run, self.spec.batch_every_s)
-            for name in self.names:
-                self.nodes[name] = await nursery.start(self._run_attester, name, url)
-            task_status.started(self.nodes)
+            self._nursery = nursery
+            try:
+                if self.wires is not None:
+                    await nursery.start(self.wires.run)
+                await self.start(MAIN)
+                epoch = await self.nodes[MAIN].wait_epoch()
+                chain.seal(int(epoch.store.persisted.next()) - first)
+                nursery.start_soon(chain.run, self.spec.batch_every_s)
+                for name in self.names:
+                    await self.start(name)
+                task_status.started(self.nodes)
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
         raise AssertionError("unreachable: the chain seals until cancelled")
+
+    async def start(self, name: str) -> RunningNode:
+        """Start a node that was stopped: over the same files, at the same addresses, as after a restart.
+
+        Returns when the node is ready. What ends it otherwise than by `stop` ends the cluster. Raises ValueError for a
+        node that runs, or while the cluster does not.
+        """
+        if self._nursery is None or name in self._lives:
+            raise ValueError(f"{name}: {'the cluster does not run' if self._nursery is None else 'runs already'}")
+        node: RunningNode = await self._nursery.start(self._live, name)
+        self.nodes[name] = node
+        if name == MAIN:
+            self._url = await node.api_url.wait_value(lambda value: value is not None)
+        if node.network is not None and node.network.listener is not None:
+            self._addresses[name] = node.network.listener.address
+        return node
+
+    async def stop(self, name: str) -> None:
+        """Stop a node as a signal does, and return when it has ended. Raises ValueError for one that does not run."""
+        if name not in self._lives:
+            raise ValueError(f"{name}: does not run")
+        life = self._lives[name]
+        life.scope.cancel()
+        await life.ended.wait()
+
+    async def _live(self, name: str, *, task_status: trio.TaskStatus[RunningNode]) -> None:
+        life = self._lives[name] = _Life()
+        config = load_config(self._config(name), overrides=self.overrides(name))
+        try:
+            with life.scope:
+                await run_node(config, batch_source=self._chain if name == MAIN else None, task_status=task_status)
+        finally:
+            del self._lives[name]
+            self.nodes.pop(name, None)
+            life.ended.set()
 
     def revert(self, to: int) -> Genesis:
         """Give up every batch above `to` while the network runs; it follows by itself. The new genesis.
@@ -193,30 +248,28 @@ class Cluster:
         table["batches"]["first"] = first
         replace_file(self._config(MAIN), tomli_w.dumps(table))
 
-    async def _run_main(self, chain: SimChain, *, task_status: trio.TaskStatus[RunningNode]) -> NoReturn:
-        config = load_config(self._config(MAIN), overrides=self._dials(MAIN))
-        await run_node(config, batch_source=chain, task_status=task_status)
+    def overrides(self, name: str) -> dict[str, str]:
+        """What the configuration of `name` does not say: the addresses of this run, as `--set` has them.
 
-    async def _run_attester(self, name: str, url: str, *, task_status: trio.TaskStatus[RunningNode]) -> NoReturn:
-        config = load_config(self._config(name), overrides={"main_node.url": url, **self._dials(name)})
-        await run_node(config, task_status=task_status)
+        A node keeps its own when it comes back, so that those behind it find it.
+        """
+        key_file = self.data_dir / name / "node.key"  # named here also for a network of an older release
+        given = {"gossip.node_key_file": str(key_file), "gossip.bind": self._addresses.get(name, "127.0.0.1:0")}
+        order = [MAIN, *self.names]
+        before = [peer for peer in order[: order.index(name)] if peer in self._addresses]
+        given["gossip.static_outbound"] = ",".join(
+            f"{self.node_key(peer)}@{self._reached(name, peer, self._addresses[peer])}" for peer in before
+        )
+        if self._url is not None:
+            where = self._url.removeprefix("http://").removesuffix("/")
+            if name == MAIN:
+                given["serve.bind"] = where
+            else:
+                given["main_node.url"] = f"http://{self._reached(name, API, where)}/"
+        return given
 
-    def _dials(self, name: str) -> dict[str, str]:
-        """The addresses of this run: a node keeps its port when it comes back, so that those behind it find it."""
-        listener = self._address(name)
-        peers = [other for other in [MAIN, *self.names] if self._address(other) is not None]
-        before = peers[: peers.index(name)] if name in peers else peers
-        return {
-            "gossip.node_key_file": str(self.data_dir / name / "node.key"),  # also for a network of an older release
-            "gossip.bind": listener or "127.0.0.1:0",
-            "gossip.static_outbound": ",".join(f"{self.node_key(peer)}@{self._address(peer)}" for peer in before),
-        }
-
-    def _address(self, name: str) -> str | None:
-        """Where `name` listens for peers; None before its first start."""
-        node = self.nodes.get(name)
-        listener = node.network.listener if node is not None and node.network is not None else None
-        return listener.address if listener is not None else None
+    def _reached(self, name: str, peer: str, address: str) -> str:
+        return address if self.wires is None else self.wires.between(name, peer, address)
 
     def _config(self, name: str) -> Path:
         return self.data_dir / name / "node.toml"
@@ -224,6 +277,14 @@ class Cluster:
     def _write_config(self, name: str, table: Mapping[str, object]) -> None:
         if not self._config(name).exists():
             write_new(self._config(name), tomli_w.dumps(table))
+
+
+@dataclass(eq=False, slots=True)
+class _Life:
+    """One run of a node."""
+
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    ended: trio.Event = field(default_factory=trio.Event)
 
 
 def _secret(path: Path) -> AttesterSecretKey:

@@ -8,6 +8,7 @@ import pytest
 import trio
 from attestrio.duty import EndState
 from attestrio.sim.cluster import MAIN, Cluster, ClusterSpec, OtherCluster
+from attestrio.sim.wires import TcpWires
 from attestrio.store import open_certificates
 
 QUICK = ClusterSpec(attesters=4, batch_every_s=0.03, poll_s=0.02)
@@ -80,8 +81,9 @@ async def test_every_node_keeps_the_certificates_on_its_disk(tmp_path):
 
     async with running(cluster) as nodes:
         await certified(nodes[MAIN], 4)
+        ran = list(nodes)
 
-    assert list(nodes) == [MAIN, *cluster.names]
+    assert ran == [MAIN, *cluster.names]
     assert on_disk(cluster, MAIN)[:5] == [0, 1, 2, 3, 4]
     for name in cluster.names:
         assert set(on_disk(cluster, name)) >= {0, 1, 2, 3}
@@ -103,24 +105,79 @@ async def test_second_run_goes_on_where_the_first_ended(tmp_path):
     assert min(told) > first[-1]  # nothing was done twice
 
 
+async def waits_for(cluster, name):
+    """Until the main node has everybody's vote but that of `name`, and has had it for three batches; its number."""
+    epoch = await cluster.nodes[MAIN].wait_epoch()
+    others = set(cluster.public_keys().values()) - {cluster.public_keys()[name]}
+    mark, voted, wanted = 0, set(), None
+    while voted != others:
+        _, mark = await epoch.votes.wait_newer(mark)
+        wanted = await epoch.store.next_batch_to_attest()
+        voted = {vote.key for vote in epoch.votes.votes() if vote.batch.number == wanted}
+    await epoch.store.wait_until_persisted(epoch.store.persisted.last + 3)
+    assert await epoch.store.next_batch_to_attest() == wanted
+    return wanted
+
+
 @pytest.mark.slow
 async def test_certificates_stop_while_a_needed_member_is_cut_off(tmp_path):
+    cluster = Cluster(tmp_path, QUICK, wires=TcpWires())
+
+    async with running(cluster) as nodes:
+        await certified(nodes[MAIN], 1)
+        cluster.wires.isolate("attester-1", cluster.ends)
+        wanted = await waits_for(cluster, "attester-1")
+        cluster.wires.mend()
+        await certified(nodes[MAIN], wanted + 2)
+
+    numbers = on_disk(cluster, MAIN)
+    assert numbers == list(range(len(numbers)))
+
+
+@pytest.mark.slow
+async def test_certificates_stop_while_a_needed_member_is_stopped(tmp_path):
     cluster = Cluster(tmp_path, QUICK)
 
     async with running(cluster) as nodes:
         await certified(nodes[MAIN], 1)
-        cluster.network.isolate("attester-1", [MAIN, *cluster.names])
-        await trio.sleep(0.1)  # what is under way
-        store = (await nodes[MAIN].wait_epoch()).store
-        last = (await store.last_qc()).batch.number
-        await trio.sleep(0.3)
-        stopped = (await store.last_qc()).batch.number == last
-        cluster.network.mend()
-        await certified(nodes[MAIN], last + 2)
+        await cluster.stop("attester-1")
+        wanted = await waits_for(cluster, "attester-1")
+        stopped = list(nodes)
+        await cluster.start("attester-1")
+        await certified(nodes[MAIN], wanted + 2)
 
-    assert stopped
+    assert stopped == [MAIN, "attester-2", "attester-3", "attester-4"]
     numbers = on_disk(cluster, MAIN)
     assert numbers == list(range(len(numbers)))
+
+
+@pytest.mark.slow
+async def test_network_goes_on_when_its_main_node_comes_back(tmp_path):
+    cluster = Cluster(tmp_path, QUICK)
+
+    async with running(cluster) as nodes:
+        await certified(nodes[MAIN], 1)
+        await cluster.stop(MAIN)
+        last = on_disk(cluster, MAIN)[-1]
+        await cluster.start(MAIN)
+        await certified(nodes[MAIN], last + 2)
+
+    numbers = on_disk(cluster, MAIN)
+    assert numbers == list(range(len(numbers)))
+
+
+@pytest.mark.slow
+async def test_a_node_can_be_started_and_stopped_once(tmp_path):
+    cluster = Cluster(tmp_path, ClusterSpec(attesters=1))
+
+    with pytest.raises(ValueError, match="the cluster does not run"):
+        await cluster.start(MAIN)
+    async with running(cluster):
+        with pytest.raises(ValueError, match="attester-1: runs already"):
+            await cluster.start("attester-1")
+        await cluster.stop("attester-1")
+        with pytest.raises(ValueError, match="attester-1: does not run"):
+            await cluster.stop("attester-1")
 
 
 @pytest.mark.slow

@@ -183,6 +183,8 @@ async def test_a_muted_member_still_hears():
 async def test_a_broken_cut_resets_what_is_there_and_what_comes():
     async with town() as made:
         alice, bob = await made.pair()
+        await alice.send_all(b"1")
+        await read(bob, 1)  # the way is whole
         made.wires.cut(A, B, Cut.BROKEN)
 
         for end in (alice, bob):
