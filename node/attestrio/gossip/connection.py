@@ -64,6 +64,7 @@ class Connection:
         self._due = math.inf
         self._scope = trio.CancelScope()
         self._error: PeerError | None = None
+        self._is_held = False  # whether the peer is not read from until something changes
 
     def info(self) -> PeerInfo:
         """Values of this moment."""
@@ -137,7 +138,7 @@ class Connection:
                 self._pending.append(memoryview(sealed)[taken:])
                 self._pending_bytes += len(sealed) - taken
                 self._changed.unpark_all()
-        if self._talk.jobs:
+        if self._talk.jobs or self._is_held:
             self._changed.unpark_all()
         due = self._talk.deadline(trio.current_time())
         due = math.inf if due is None else due
@@ -154,7 +155,9 @@ class Connection:
             self._take_all()  # what came behind the handshake in whole frames
             while True:
                 while self._talk.paused or self._pending_bytes > self._limit:
+                    self._is_held = True
                     await self._changed.park()
+                self._is_held = False
                 self._receiver.feed(await self._wire.receive())
                 self._take_all()
         except PeerError as exc:

@@ -29,10 +29,13 @@ from attestrio.gossip.preface import ENCRYPTION_NOISE_NN, ENDPOINT_GOSSIP
 from attestrio.gossip.rpc import get_batch, get_block, ping
 from attestrio.gossip.rpc.calls import CallFailed, Calls, Request, Response
 from attestrio.gossip.rpc.methods import METHODS
+from net_world import attester, genesis_of, node_key
 
 LIMIT_S = 60.0  # for anything that is waited for; virtual in most tests
 DIALLER, ACCEPTOR = "dialler", "acceptor"
 SPECS = {spec.name: replace(spec, rate=UNLIMITED, timeout_s=None, max_resp=1 << 24) for spec in METHODS}
+GENESIS = genesis_of([attester(index) for index in range(1, 5)]).hash()
+"""Of whom a raw peer is, unless it is told otherwise."""
 HOLD = object()
 """What an entry of `RawPeer.answers` returns to leave the call open."""
 
@@ -252,6 +255,15 @@ class RawPeer:
     async def wait_closed(self, limit_s=LIMIT_S):
         with trio.fail_after(limit_s):
             await self.closed.wait()
+
+
+@asynccontextmanager
+async def dialled(address, index=9, genesis=None, **how):
+    """A raw peer on a socket to the node at `address`, before its first byte."""
+    host, _, port = address.rpartition(":")
+    stream = await trio.open_tcp_stream(host.strip("[]"), int(port))
+    async with stream:
+        yield RawPeer(stream, DIALLER, node_key(index), genesis or GENESIS, **how)
 
 
 class MemoryListener:
