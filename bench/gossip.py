@@ -48,7 +48,7 @@ from attestrio.store.memory import MemoryBatchStore
 MESSAGE = 64 * 1024
 SIZES = (4, 7, 19)
 PERIOD_S = 2.0  # between two certificates with the default rates
-PAUSE_S = 0.05  # with the rates lifted: until forwards and answers are through
+QUIET_S = 0.02  # nothing to do for so long: answers and forwards are through
 TICK_MS = 500.0  # after which the default rate gives a permit back: who waits for one takes this long
 PEERS = 50
 
@@ -141,7 +141,7 @@ class Rounds:
         began = time.thread_time()
         self.wall.append(await self.network.certify() * 1e3)
         self.cpu.append((time.thread_time() - began) * 1e3)
-        await trio.sleep(PAUSE_S)
+        await trio.testing.wait_all_tasks_blocked(QUIET_S)
         self.floor.append(cpu(self.recovers) * 1e3)
 
     def p99(self) -> float:
@@ -167,7 +167,7 @@ async def lifted(rounds: int) -> list[Figure]:
         async with Network(size, True, rounds + 3).up() as network:
             for _ in range(3):
                 await network.certify()
-                await trio.sleep(PAUSE_S)
+                await trio.testing.wait_all_tasks_blocked(QUIET_S)
             measured = Rounds(network)
             for _ in range(rounds):
                 await measured.measure()

@@ -31,8 +31,8 @@ WAITS = {
     "quorum/watch", "quorum/verify", "batches/local", "batches/keeper", "batches/feeder", "protection/clone",
     "protection/history", "protection/merge", "protection/reader", "protection/receipts", "protection/record",
     "protection/rounds", "protection/rows", "attester/runner",
-    "gossip/accepting", "gossip/connection", "gossip/dialling", "gossip/fetching", "gossip/io", "gossip/listener",
-    "gossip/node", "gossip/runner", "gossip/wire", "app", "sim", "cli",
+    "gossip/accepting", "gossip/connection", "gossip/dialling", "gossip/fetching", "gossip/io", "gossip/later",
+    "gossip/listener", "gossip/node", "gossip/runner", "gossip/wire", "app", "sim", "cli",
 }  # fmt: skip
 
 # Who may make a vote's signature. Everybody else asks the record of `protection`, which remembers.

@@ -31,8 +31,8 @@ class Connection:
 
     Whatever the peer says, is answered in the task that read it, before the next read: decrypt, mux, handler, reply,
     encrypt, one write. Another task comes in only for what the system did not take at once, for what is due, and for
-    what has to be read from the store. Other tasks call `push_votes`, `announce` and `fetch_one`, which neither wait
-    nor raise.
+    what has to be read from the store. Only the answer to a push of votes waits until the loop has nothing else to do
+    (`Later`). Other tasks call `catch_up`, `announce` and `fetch_one`, which neither wait nor raise.
 
     Bounds: what waits to be sent is at most the largest answer and `SLACK` and the answers to one read.
     """
@@ -88,8 +88,8 @@ class Connection:
         if self._error is not None:
             raise self._error
 
-    def push_votes(self) -> None:
-        """The votes have changed."""
+    def catch_up(self) -> None:
+        """Send the votes that are new, and what was put off."""
         self._turn(self._talk.push_votes)
 
     def announce(self) -> None:
@@ -121,7 +121,18 @@ class Connection:
         self._flush()
 
     def _take(self, plaintext: bytes) -> None:
-        self._turn(lambda now: self._talk.feed(plaintext, now))
+        """What the peer said. What is said in return goes out now if it is urgent."""
+        if self._error is not None:
+            return
+        talk = self._talk
+        try:
+            talk.feed(plaintext, trio.current_time())
+        except PeerError as exc:
+            self.end(exc)
+        if talk.urgent or self._error is not None:
+            self._flush()
+        elif talk.has_output:
+            self._shared.on_later(self)
 
     def _flush(self) -> None:
         """Send what there is, or put it behind what waits; set the timer."""

@@ -15,6 +15,7 @@ from attestrio.gossip.dialling import Dialler
 from attestrio.gossip.fetch import FetchQueue
 from attestrio.gossip.fetching import Fetching
 from attestrio.gossip.io import Identity, Session
+from attestrio.gossip.later import Later
 from attestrio.gossip.node import GossipNode
 from attestrio.gossip.peers import Direction
 from attestrio.gossip.shared import Shared
@@ -43,15 +44,16 @@ class GossipRunner:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Take part until cancelled; started when others can reach this node. Peers' faults end their links only."""
         nudge = AsyncValue(0)
-        shared = self._shared(nudge)
+        later = Later()
+        shared = self._shared(nudge, later)
         me = Identity(self.node.secret, self.genesis.hash(), self.node.rules.static_inbound)
         async with trio.open_nursery() as services:
-            for service in self._services(shared, me, nudge):
+            for service in self._services(shared, me, nudge, later):
                 services.start_soon(service)
             task_status.started()
         raise AssertionError("unreachable: services run until cancelled")
 
-    def _services(self, shared: Shared, me: Identity, nudge: AsyncValue[int]) -> Iterator[Service]:
+    def _services(self, shared: Shared, me: Identity, nudge: AsyncValue[int], later: Later) -> Iterator[Service]:
         node, store = self.node, self.store
 
         def hold(direction: Direction) -> Callable[[Session], Awaitable[None]]:
@@ -62,12 +64,13 @@ class GossipRunner:
         for key, address in node.rules.static_outbound.items():
             yield Dialler(node, key, address, me, hold(Direction.OUTBOUND)).run
         if self.votes is not None:
-            yield partial(self._push, self.votes)
+            yield partial(self._push, self.votes, later)
+        yield later.run
         yield partial(self._announce, shared)
         if shared.fetch is not None:
             yield Fetching(node, shared.fetch, store, nudge).run
 
-    def _shared(self, nudge: AsyncValue[int]) -> Shared:
+    def _shared(self, nudge: AsyncValue[int], later: Later) -> Shared:
         node, store = self.node, self.store
 
         def on_fetchable() -> None:
@@ -84,15 +87,20 @@ class GossipRunner:
             on_served=node.metrics.served,
             on_called=node.metrics.called,
             on_fetchable=on_fetchable,
+            on_later=later.add,
         )
 
-    async def _push(self, votes: VotesWatch) -> NoReturn:
-        """What came in one turn of the loop goes to everybody in one pass: a link carries few pushes, and full ones."""
+    async def _push(self, votes: VotesWatch, later: Later) -> NoReturn:
+        """The own vote goes out at once, others' votes in one pass later: a link carries few pushes, and full ones."""
         mark = 0
         while True:
-            _, mark = await votes.wait_newer(mark)
+            newer, mark = await votes.wait_newer(mark)
+            own = any(vote.key == self.own_key for vote in newer)
             for connection in self.node.connections():
-                connection.push_votes()
+                if own:
+                    connection.catch_up()
+                else:
+                    later.add(connection)
 
     async def _announce(self, shared: Shared) -> NoReturn:
         while True:

@@ -16,6 +16,7 @@ from attestrio.roles import AttesterPublicKey, Committee, Genesis, NodePublicKey
 from attestrio.store.api import StoreState
 
 if TYPE_CHECKING:
+    from attestrio.gossip.connection import Connection
     from attestrio.gossip.talk import Talk
 
 log = logging.getLogger("attestrio.gossip")
@@ -36,6 +37,11 @@ def _nobody(_method: str, _answered: bool) -> None:
     """For who does not count calls."""
 
 
+def _at_once(connection: Connection) -> None:
+    """For who puts nothing off."""
+    connection.catch_up()
+
+
 @dataclass(slots=True, eq=False)
 class Shared:
     """One epoch of the network as its connections see it.
@@ -46,6 +52,7 @@ class Shared:
       fetch: None when nothing is fetched.
       on_served, on_called: told of each call of a peer, and of each of ours.
       on_fetchable: told when some connection could start to fetch something; must be cheap.
+      on_later: told of a connection whose `catch_up` should be called when nothing else is to be done; must be cheap.
     """
 
     genesis: Genesis
@@ -59,6 +66,7 @@ class Shared:
     on_served: OnCall = _nobody
     on_called: OnCall = _nobody
     on_fetchable: Callable[[], None] = lambda: None
+    on_later: Callable[[Connection], None] = _at_once
     codec: VoteCodec = field(default_factory=VoteCodec)
 
     @property

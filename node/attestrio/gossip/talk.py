@@ -81,6 +81,8 @@ class Talk:
     ) -> None:
         self.key = key
         self.jobs: deque[Job] = deque()
+        self.urgent = True
+        """Whether output or deadline must not wait: `take_output` now. Only answers to pushes of votes may."""
         self._shared = shared
         self._outbox = shared.outbox()
         specs = {spec.capability: spec for spec in shared.rules.specs()}
@@ -132,8 +134,14 @@ class Talk:
         """Whether the peer must not be read from for now."""
         return self._calls.paused
 
+    @property
+    def has_output(self) -> bool:
+        """Whether `take_output` has something."""
+        return self._calls.has_output
+
     def take_output(self) -> bytes:
-        """What has to be sent now, taken out."""
+        """What has to be sent, taken out."""
+        self.urgent = False
         return self._calls.take_output()
 
     def push_votes(self, now: float) -> None:
@@ -153,6 +161,7 @@ class Talk:
             self._owes = False
         else:  # it still owes: what did not fit, and what comes meanwhile
             self._push = self._calls.call(self._specs[_VOTES], body, now)
+            self.urgent = True
 
     def announce(self, now: float) -> None:
         """Tell the peer which batches this node can give, if that is news and nothing is being told."""
@@ -226,9 +235,12 @@ class Talk:
         try:
             body = self._answer_untrusted(request)
         except PeerError as exc:
+            self.urgent = True
             self._calls.refuse(request.stream, now)
             self._was_refused(request.spec, exc, now)
         else:
+            if body is None or request.spec.capability != _VOTES:
+                self.urgent = True  # a job is, too
             if body is not None:
                 self._shared.on_served(request.spec.name, True)
                 self._calls.respond(request.stream, body, now)
@@ -280,6 +292,7 @@ class Talk:
 
     def _on_response(self, response: Response, now: float) -> None:
         call, body = response.call_id, response.body
+        self.urgent = self.urgent or call != self._push
         if call == self._ping:
             self._ping = None
             self._checked(lambda: self._pinger.check_untrusted(body, now), now)
@@ -354,4 +367,5 @@ class Talk:
         if spare_at is None or spare_at <= now:
             return False
         self._saving_until = spare_at
+        self.urgent = True  # the deadline is news
         return True

@@ -8,7 +8,7 @@ import trio
 
 from attestrio.gossip.errors import PeerClosed
 
-CHUNK = 1 << 16  # bytes of one read; from 128 kB on the allocator maps fresh pages for each, 8 times the price of a read
+CHUNK = 1 << 16  # bytes of one read; from 128 kB on the allocator maps fresh pages for each: 8 times the price
 
 
 class Wire:

@@ -164,6 +164,11 @@ class Mux:
         times = [lane.limiter.next_at(now) for lane in self._starving]
         return min((time for time in times if time is not None), default=None)
 
+    @property
+    def has_output(self) -> bool:
+        """Whether `take_output` has something."""
+        return bool(self._out)
+
     def take_output(self) -> bytes:
         """What has to be sent now, taken out."""
         out = b"".join(self._out)

@@ -203,6 +203,11 @@ class Calls:
             times.append(opens)
         return min(times, default=None)
 
+    @property
+    def has_output(self) -> bool:
+        """Whether `take_output` has something."""
+        return self._mux.has_output
+
     def take_output(self) -> bytes:
         """What has to be sent now, taken out."""
         return self._mux.take_output()
