@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -24,19 +25,23 @@ def shown(address: object) -> str:
 
 
 class Listener:
-    """Made by `open`."""
+    """Made by `open`.
 
-    def __init__(self, sock: trio.socket.SocketType) -> None:
+    Args:
+      on_skipped: told of each connection that was gone, or for which there was no room.
+    """
+
+    def __init__(self, sock: trio.socket.SocketType, on_skipped: Callable[[], None]) -> None:
         self._socket = sock
+        self._on_skipped = on_skipped
         self.address = shown(sock.getsockname())
-        self.skipped = 0  # connections that were gone, or for which there was no room
 
     @classmethod
-    async def open(cls, bind: str) -> Listener:
+    async def open(cls, bind: str, on_skipped: Callable[[], None]) -> Listener:
         """Listen on HOST:PORT, port 0 for any free one. Raises AddressInUse, BadAddress."""
         sock = trio.socket.from_stdlib_socket(await bind_socket(bind))
         sock.listen(BACKLOG)
-        return cls(sock)
+        return cls(sock, on_skipped)
 
     async def accept(self) -> tuple[trio.SocketStream, str]:
         """The next connection and where it comes from.
@@ -50,7 +55,7 @@ class Listener:
             except OSError as exc:
                 if self._socket.fileno() < 0:
                     raise  # closed by ourselves: whoever accepts has outlived the node
-                self.skipped += 1
+                self._on_skipped()
                 if exc.errno in NO_ROOM:
                     log.warning("no connection can be accepted: %s", exc.strerror)
                     await trio.sleep(NO_ROOM_S)

@@ -66,7 +66,7 @@ class GossipNode:
 
         They are answered while an epoch runs. Raises AddressInUse, BadAddress.
         """
-        self.listener = await Listener.open(bind)
+        self.listener = await Listener.open(bind, self.metrics.skipped.inc)
         return self.listener.address
 
     def close(self) -> None:

@@ -73,6 +73,8 @@ class Wire:
         """Wait first: a read that finds nothing costs as much as the wait, and hardly ever is there more."""
         assert self._socket is not None
         while True:
+            if self._socket.fileno() < 0:
+                raise trio.ClosedResourceError
             await trio.lowlevel.wait_readable(self._socket.fileno())
             try:
                 return os.read(self._socket.fileno(), CHUNK)

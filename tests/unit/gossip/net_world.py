@@ -26,13 +26,7 @@ from attestrio.sim.cluster import VALIDATOR
 from attestrio.store.memory import MemoryBatchStore
 
 LIMIT_S = 10.0  # for anything that is waited for
-LIFTED = {
-    name: UNLIMITED
-    for name in (
-        "push_validator_addrs", "push_block_store_state", "get_block", "push_batch_votes", "get_batch",
-        "push_batch_store_state",
-    )
-}  # fmt: skip
+LIFTED = dict.fromkeys(("push_validator_addrs", "push_block_store_state", "get_block", "push_batch_votes", "get_batch", "push_batch_store_state"), UNLIMITED)  # fmt: skip
 
 
 def attester(index):
@@ -94,12 +88,12 @@ class Peer:
 
 
 @asynccontextmanager
-async def running(genesis, index, *, outbound=(), own=None, store=None, listen=True, **rules):
+async def running(genesis, index, *, outbound=(), own=None, store=None, bind="127.0.0.1:0", **rules):
     """A node with `node_key(index)` that dials each Peer of `outbound`, or each (key, address)."""
     pairs = dict((one.node.key, one.address) if isinstance(one, Peer) else one for one in outbound)
     settings = {"redial_s": 0.2, "static_outbound": pairs, **rules}
     node = GossipNode(node_key(index), GossipRules(**settings))
-    address = await node.listen("127.0.0.1:0") if listen else ""
+    address = await node.listen(bind)
     votes = VotesWatch(genesis.attesters, genesis.hash()) if genesis.attesters else None
     store = store or MemoryBatchStore(genesis.hash())
     runner = GossipRunner(node, genesis, store, votes, own)
