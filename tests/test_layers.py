@@ -27,8 +27,9 @@ WAITERS = {"trio", "trio_util", "httpx", "hypercorn", "coredis", "apsw", "socket
 WAITS = {
     "kit/retry", "kit/http", "kit/notify", "kit/blocking", "kit/group_commit", "kit/sqlite", "kit/datadir",
     "duty/log", "store/sqlite", "store/memory", "store/queue", "store/rows", "store/certificates", "status/watch",
-    "status/runner", "status/local", "mainnode/agree", "mainnode/client", "mainnode/server", "quorum/finder",
-    "quorum/watch", "quorum/verify", "batches/local", "batches/keeper", "batches/feeder", "protection/clone",
+    "status/runner", "status/local", "mainnode/agree", "mainnode/backfill", "mainnode/client",
+    "mainnode/server", "quorum/finder", "quorum/watch", "quorum/verify", "batches/local", "batches/keeper",
+    "batches/feeder", "protection/clone",
     "protection/history", "protection/merge", "protection/reader", "protection/receipts", "protection/record",
     "protection/rounds", "protection/rows", "attester/runner",
     "gossip/accepting", "gossip/connection", "gossip/dialling", "gossip/fetching", "gossip/io", "gossip/later",

@@ -559,6 +559,19 @@ async def test_certificates_are_listed_from_a_number_on_and_no_more_than_asked(o
     assert await store.qcs(BatchNumber(0), 0) == ()
 
 
+async def test_numbers_with_a_certificate_are_listed_from_one_on_and_no_more_than_asked(opening):
+    store = await opening()
+    for number in range(6):
+        await store.put_batch_to_sign(to_sign(number))
+    for number in (5, 1, 3):
+        await store.persist_qc(certificate(number))
+
+    assert await store.certified(BatchNumber(0), 10) == (1, 3, 5)
+    assert await store.certified(BatchNumber(2), 10) == (3, 5)
+    assert await store.certified(BatchNumber(0), 2) == (1, 3)
+    assert await store.certified(BatchNumber(6), 10) == await store.certified(BatchNumber((1 << 64) - 1), 10) == ()
+
+
 async def test_a_second_certificate_for_a_batch_is_ignored_and_the_first_kept(opening):
     store = await opening()
     await chain_of(store, 0, 0)

@@ -5,7 +5,8 @@ Arrows (who knows whom):
     main node ─▶ AttestationStatusRunner ─▶ AttestationStatusWatch ─┬─▶ AttesterRunner ─▶ record ─▶ VotesWatch ◀─▶ Link
     BatchSource ─▶ BatchKeeper or BatchFeeder ─▶ BatchStore ────────┴─▶ QCFinder ◀────────────────────────┘
                                                      ▲                     │
-    MainNodeServer ──────────────────────────────────┴──── certificates ◀──┘
+    MainNodeServer ──────────────────────────────────┼──── certificates ◀──┘
+    main node ─▶ CertificateBackfill (those missed) ─┘
 
     peers ◀─▶ GossipRunner ◀─▶ VotesWatch, BatchStore (a Link that is given knows the VotesWatch alone)
 """
@@ -26,7 +27,7 @@ from attestrio.app.drain import Grace, draining
 from attestrio.app.evidence import Evidence, NotedBatches
 from attestrio.app.metrics import NodeMetrics
 from attestrio.app.parts import Epoch, Given, RunningNode
-from attestrio.app.upstream import MainNode
+from attestrio.app.upstream import MainNode, certificate_sources
 from attestrio.attester.api import VoteSigner
 from attestrio.attester.runner import AttesterRunner
 from attestrio.batches.api import BatchSource
@@ -37,6 +38,7 @@ from attestrio.batches.main_node import GivenBatches, MainNodeBatches
 from attestrio.config import NodeConfig
 from attestrio.errors import SafetyError, leaves
 from attestrio.gossip.runner import GossipRunner
+from attestrio.mainnode.backfill import CertificateBackfill
 from attestrio.mainnode.client import MainNodeClient
 from attestrio.protection.clone import CloneGuard
 from attestrio.protection.commands import CommandBox, Verb
@@ -124,6 +126,11 @@ class EpochParts:
                 epoch.status, epoch.votes, epoch.store, committee, genesis, node.duty, epoch.first_batch,
                 on_certificate,
             ).run  # fmt: skip
+            if (sources := certificate_sources(self.main_node)) and config.serve is None:
+                yield CertificateBackfill(
+                    epoch.status, sources, epoch.store, genesis, committee, config.poll_s, on_certificate,
+                    self.given.run_blocking,
+                ).run  # fmt: skip
             if self.given.link is not None:
                 yield partial(self.given.link.run, epoch.votes)
         if node.network is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from attestrio.errors import SourceError
 from attestrio.kit.http import BadUrl
 from attestrio.kit.metrics import Metrics
 from attestrio.mainnode.agree import AgreeingMainNodes, Answers, Told, nobody, unheard
+from attestrio.mainnode.backfill import KnowsCertificates
 from attestrio.mainnode.client import MainNodeClient
 from attestrio.protection.epochs import KnowsGenesis
 from attestrio.roles import Genesis
@@ -51,6 +52,13 @@ async def main_nodes(
         else:
             agree = section.agree or len(clients) // 2 + 1
             yield AgreeingMainNodes(clients, agree, metrics, on_dissent, on_answers)
+
+
+def certificate_sources(main_node: MainNode | None) -> Sequence[KnowsCertificates]:
+    """Who may have a certificate that was missed: each main node by itself, since a certificate proves itself."""
+    if isinstance(main_node, AgreeingMainNodes):
+        return main_node.upstreams
+    return (main_node,) if isinstance(main_node, MainNodeClient) else ()
 
 
 async def first_genesis(main_node: KnowsGenesis, every_s: float) -> Genesis:

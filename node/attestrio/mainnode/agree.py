@@ -12,7 +12,7 @@ import trio
 
 from attestrio.errors import SourceError
 from attestrio.kit.metrics import Metrics
-from attestrio.roles import Batch, BatchNumber, Genesis
+from attestrio.roles import Batch, BatchNumber, BatchQC, Genesis
 from attestrio.status.api import AttestationStatus
 
 log = logging.getLogger("attestrio.mainnode")
@@ -46,6 +46,8 @@ class Upstream(Protocol):
     async def batch_to_attest(self, number: BatchNumber) -> Batch | None: ...
 
     async def consensus_genesis(self) -> Genesis | None: ...
+
+    async def certificate(self, number: BatchNumber) -> BatchQC | None: ...
 
 
 Answers = Callable[[BatchNumber, Mapping[str, str]], None]

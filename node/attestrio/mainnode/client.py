@@ -18,6 +18,7 @@ from attestrio.kit.jsonrpc import MalformedAnswer
 from attestrio.kit.metrics import Metrics
 from attestrio.mainnode.types import (
     BATCH_TO_ATTEST,
+    CERTIFICATE,
     GENESIS,
     GLOBAL_CONFIG,
     METHODS,
@@ -28,11 +29,12 @@ from attestrio.mainnode.types import (
     GlobalConfigJson,
     StatusJson,
     batch_untrusted,
+    certificate_untrusted,
     genesis_untrusted,
     global_config_untrusted,
     status_untrusted,
 )
-from attestrio.roles import Batch, BatchNumber, Genesis
+from attestrio.roles import Batch, BatchNumber, BatchQC, Genesis
 from attestrio.status.api import AttestationStatus
 
 T = TypeVar("T")
@@ -116,6 +118,13 @@ class MainNodeClient:
     async def batch_to_attest(self, number: BatchNumber) -> Batch | None:
         """What the main node says batch `number` is, unchecked; only an attestrio main node knows the method."""
         return await self._ask(BATCH_TO_ATTEST, (int(number),), BatchJson, batch_untrusted)
+
+    async def certificate(self, number: BatchNumber) -> BatchQC | None:
+        """What the main node has as certificate of batch `number`, not verified; only an attestrio main node knows the method.
+
+        Some 200 bytes for each signer: above 5,000 of them `max_answer_bytes` has to be raised, as for the genesis.
+        """
+        return await self._ask(CERTIFICATE, (int(number),), Raw, certificate_untrusted)
 
     async def aclose(self) -> None:
         """Closes the connections."""

@@ -21,6 +21,7 @@ from attestrio.kit.jsonrpc import InvalidParams
 from attestrio.kit.metrics import Metrics
 from attestrio.mainnode.types import (
     BATCH_TO_ATTEST,
+    CERTIFICATE,
     GENESIS,
     GLOBAL_CONFIG,
     METHODS,
@@ -32,7 +33,7 @@ from attestrio.mainnode.types import (
     number_untrusted,
     status_json,
 )
-from attestrio.roles import Genesis
+from attestrio.roles import BatchNumber, Genesis
 from attestrio.status.api import AttestationStatus
 from attestrio.store.api import BatchStore
 
@@ -80,6 +81,7 @@ class MainNodeServer:
             GENESIS: self._consensus_genesis,
             GLOBAL_CONFIG: self._global_config,
             BATCH_TO_ATTEST: self._batch_to_attest,
+            CERTIFICATE: self._certificate,
         }
         self._under_way = 0
         self._asked = (metrics or Metrics()).counter(
@@ -120,13 +122,15 @@ class MainNodeServer:
 
     async def _batch_to_attest(self, params: tuple[Raw, ...]) -> object:
         self._asked.labels(method=BATCH_TO_ATTEST).inc()
-        try:
-            (raw,) = params
-            number = number_untrusted(msgspec.json.decode(raw, type=int | str))
-        except (ValueError, msgspec.DecodeError) as exc:
-            raise InvalidParams from exc
+        number = _number(params)
         batch = None if self._store is None else await self._store.batch_to_sign(number)
         return None if batch is None else batch_json(batch)
+
+    async def _certificate(self, params: tuple[Raw, ...]) -> object:
+        self._asked.labels(method=CERTIFICATE).inc()
+        number = _number(params)
+        certificate = None if self._store is None else await self._store.qc(number)
+        return None if certificate is None else certificate.to_json()
 
     # --- HTTP
 
@@ -156,6 +160,15 @@ class MainNodeServer:
         if reply is None:
             return Response(status_code=204)
         return Response(reply, media_type="application/json")
+
+
+def _number(params: tuple[Raw, ...]) -> BatchNumber:
+    """The only parameter. Raises InvalidParams."""
+    try:
+        (raw,) = params
+        return number_untrusted(msgspec.json.decode(raw, type=int | str))
+    except (ValueError, msgspec.DecodeError) as exc:
+        raise InvalidParams from exc
 
 
 async def _read(receive: Receive, limit: int) -> bytes | None:

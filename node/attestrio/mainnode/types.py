@@ -7,6 +7,7 @@ Methods (positional parameters; null where the main node has no consensus yet):
     en_consensusGenesis      []        Genesis
     en_consensusGlobalConfig []        {"genesis": Genesis, "registryAddress": b64?, "seedPeers": [..]?}
     attestrio_batchToAttest  [number]  {"number": "7", "hash": {"keccak256": b64}, "genesis": {"keccak256": b64}}: ours
+    attestrio_certificate    [number]  BatchQC, null for a batch without one: ours
 
 A genesis is read strictly, since its hash is computed again from what was understood; around it unknown fields are
 ignored, because `seedPeers` once broke every node that refused them. Readers raise ValueError or a PeerError of roles.
@@ -21,14 +22,15 @@ from dataclasses import dataclass
 
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from attestrio.roles import Batch, BatchHash, BatchNumber, Genesis, GenesisHash, NodePublicKey
+from attestrio.roles import Batch, BatchHash, BatchNumber, BatchQC, Genesis, GenesisHash, NodePublicKey
 from attestrio.status.api import AttestationStatus
 
 STATUS = "en_attestationStatus"
 GENESIS = "en_consensusGenesis"
 GLOBAL_CONFIG = "en_consensusGlobalConfig"
 BATCH_TO_ATTEST = "attestrio_batchToAttest"
-METHODS = (STATUS, GENESIS, GLOBAL_CONFIG, BATCH_TO_ATTEST)
+CERTIFICATE = "attestrio_certificate"
+METHODS = (STATUS, GENESIS, GLOBAL_CONFIG, BATCH_TO_ATTEST, CERTIFICATE)
 
 MAX_SEED_PEERS = 1_000
 
@@ -116,6 +118,11 @@ def batch_untrusted(told: BatchJson) -> Batch:
         BatchHash(_hash(told.hash, "hash")),
         GenesisHash(_hash(told.genesis, "genesis")),
     )
+
+
+def certificate_untrusted(told: Raw) -> BatchQC:
+    """A certificate, of whatever batch and whoever signed: worth nothing until it is verified."""
+    return BatchQC.from_json(bytes(told), lenient=True)
 
 
 def genesis_untrusted(told: Raw) -> Genesis:

@@ -98,6 +98,10 @@ class MemoryBatchStore(QueuedStore):
         await self._checkpoint()
         return tuple(self._qcs[number] for number in sorted(self._qcs) if number >= first)[:limit]
 
+    async def certified(self, first: BatchNumber, limit: int) -> tuple[BatchNumber, ...]:
+        await self._checkpoint()
+        return tuple(number for number in sorted(self._qcs) if number >= first)[:limit]
+
     async def next_batch_to_attest(self) -> BatchNumber | None:
         await self._checkpoint()
         return next_to_attest(self._next_rule, self._first_batch, self.persisted, self._last_certified, self._first_gap)

@@ -146,6 +146,13 @@ class EpochRows:
         )
         return None if raw is None else _decode(connection, BatchQC, raw)
 
+    def certified(self, connection: apsw.Connection, first: BatchNumber, limit: int) -> tuple[BatchNumber, ...]:
+        """The numbers of at most `limit` certificates from `first` on, from the index alone."""
+        if first >> 63:
+            return ()
+        sql = "SELECT number FROM certificates WHERE epoch = ? AND number >= ? ORDER BY number LIMIT ?"
+        return tuple(BatchNumber(number) for (number,) in connection.execute(sql, (self.epoch, int(first), limit)))
+
     def last_certified(self, connection: apsw.Connection) -> BatchNumber | None:
         number = connection.execute("SELECT max(number) FROM certificates WHERE epoch = ?", (self.epoch,)).get
         return None if number is None else BatchNumber(number)

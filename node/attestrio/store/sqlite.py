@@ -136,6 +136,9 @@ class SqliteBatchStore(QueuedStore):
             wanted = qc.batch.number.next()
         return tuple(found)
 
+    async def certified(self, first: BatchNumber, limit: int) -> tuple[BatchNumber, ...]:
+        return await self._read(partial(self._rows.certified, first=first, limit=limit))
+
     async def next_batch_to_attest(self) -> BatchNumber | None:
         def read(connection: apsw.Connection) -> BatchNumber | None:
             return next_to_attest(

@@ -3,7 +3,7 @@
 import pytest
 import trio
 from app_kit import genesis_of
-from attestrio.app.upstream import first_genesis, main_nodes
+from attestrio.app.upstream import certificate_sources, first_genesis, main_nodes
 from attestrio.config import BadConfig, load_config
 from attestrio.errors import SourceError
 from attestrio.kit.http_errors import AnswerTooLarge, AnswerTooLate
@@ -38,6 +38,12 @@ async def test_several_have_to_agree_by_more_than_half_unless_told_otherwise(url
     async with main_nodes(configured(urls=",".join(urls)), Metrics()) as made:
         assert isinstance(made, AgreeingMainNodes)
         assert (len(made.upstreams), made.agree) == (len(urls), agree)
+
+
+@pytest.mark.parametrize("urls", [(), (A,), (A, B, C)])
+async def test_each_main_node_may_have_a_certificate_that_was_missed(urls):
+    async with main_nodes(configured(urls=",".join(urls)) if urls else load_config(), Metrics()) as made:
+        assert [source.name for source in certificate_sources(made)] == list(urls)
 
 
 async def test_limits_of_the_configuration_are_those_of_the_client(nursery):

@@ -17,6 +17,7 @@ from attestrio.roles import (
     Batch,
     BatchHash,
     BatchNumber,
+    BatchQC,
     Committee,
     Genesis,
     NodeSecretKey,
@@ -213,6 +214,31 @@ async def test_what_is_no_batch_is_malformed(result):
 
     with pytest.raises(MalformedAnswer, match="attestrio_batchToAttest"):
         await asked.batch_to_attest(BatchNumber(7))
+
+
+async def test_a_certificate_is_asked_for_by_number_and_a_newer_field_in_it_is_no_obstacle():
+    vote = AttesterSecretKey.from_bytes(b"\x01" * 32).sign_batch(
+        Batch(BatchNumber(7), BatchHash(b"\x07" * 32), GENESIS.hash())
+    )
+    certificate = BatchQC(vote.batch, {vote.key: vote.signature})
+    node, asked = client({**certificate.to_json(), "view": "9"})
+
+    assert await asked.certificate(BatchNumber(7)) == certificate
+    assert node.calls == [("attestrio_certificate", [7])]
+
+
+async def test_a_batch_without_a_certificate_has_none():
+    _, asked = client(None)
+
+    assert await asked.certificate(BatchNumber(7)) is None
+
+
+@pytest.mark.parametrize("result", [7, "7", [], {}, {"msg": {}}, {"msg": None, "signatures": []}])
+async def test_what_is_no_certificate_is_malformed(result):
+    _, asked = client(result)
+
+    with pytest.raises(MalformedAnswer, match="attestrio_certificate"):
+        await asked.certificate(BatchNumber(7))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from attestrio.roles import (
     Batch,
     BatchHash,
     BatchNumber,
+    BatchQC,
     Committee,
     Genesis,
     NodeSecretKey,
@@ -28,6 +29,7 @@ from attestrio.roles import (
 )
 from attestrio.status import AttestationStatus
 
+KEY = AttesterSecretKey.from_bytes(b"\x01" * 32)
 GENESIS = Genesis(
     chain_id=1,
     fork_number=0,
@@ -35,7 +37,7 @@ GENESIS = Genesis(
     protocol_version=1,
     validators=(WeightedValidator(ValidatorPublicKey.from_bytes(bytes(96)), 1),),
     leader_selection=RoundRobin(),
-    attesters=Committee([WeightedAttester(AttesterSecretKey.from_bytes(b"\x01" * 32).public(), 1)]),
+    attesters=Committee([WeightedAttester(KEY.public(), 1)]),
 )
 HASH = {"keccak256": base64.b64encode(GENESIS.hash().to_bytes()).decode()}
 
@@ -45,10 +47,11 @@ def batch(number):
 
 
 class ScriptedStore:
-    """The two reads the server does; `next` None is a store with nothing to attest yet."""
+    """The reads the server does; `next` None is a store with nothing to attest yet."""
 
-    def __init__(self, next=None, batches=()):
+    def __init__(self, next=None, batches=(), certificates=()):
         self.next = next
+        self.certificates = {one.batch.number: one for one in certificates}
         self.batches = {batch.number: batch for batch in batches}
         self.reads = 0
 
@@ -62,6 +65,10 @@ class ScriptedStore:
     async def batch_to_sign(self, number):
         await trio.lowlevel.checkpoint()
         return self.batches.get(number)
+
+    async def qc(self, number):
+        await trio.lowlevel.checkpoint()
+        return self.certificates.get(number)
 
 
 async def asked(server, body, **headers):
@@ -133,9 +140,24 @@ async def test_a_batch_is_found_by_number_in_either_form():
     assert await result(server, "attestrio_batchToAttest", [8]) is None
 
 
+async def test_a_certificate_is_found_by_number_and_verifies():
+    signed = KEY.sign_batch(batch(7))
+    kept = BatchQC(signed.batch, {signed.key: signed.signature})
+    server = MainNodeServer(ScriptedStore(certificates=[kept]), GENESIS)
+
+    told = await result(server, "attestrio_certificate", ["7"])
+    read = BatchQC.from_json(told)
+
+    read.verify(GENESIS)
+    assert read == kept
+    assert await result(server, "attestrio_certificate", [8]) is None
+    assert await result(MainNodeServer(None, None), "attestrio_certificate", [7]) is None
+
+
+@pytest.mark.parametrize("method", ["attestrio_batchToAttest", "attestrio_certificate"])
 @pytest.mark.parametrize("params", [[], [1, 2], [-1], [2**64], [1.0], [None], [True], ["x"], [[1]], {"number": 1}, 1])
-async def test_a_bad_batch_number_is_invalid_params(params):
-    _, told = await asked(MainNodeServer(ScriptedStore(), GENESIS), call("attestrio_batchToAttest", params))
+async def test_a_bad_batch_number_is_invalid_params(method, params):
+    _, told = await asked(MainNodeServer(ScriptedStore(), GENESIS), call(method, params))
 
     assert told["error"] == {"code": -32602, "message": "Invalid params"}
 
