@@ -1,0 +1,72 @@
+"""BLS signatures over BN254 as operators of Aligned make them, and the keystore of their keys (extra `aligned`)."""
+
+from attestrio.bls.bn254 import SecretKey, aggregate_verify, map_to_curve, verify
+from attestrio.bls.encoding import (
+    Limbs,
+    encode_g1,
+    encode_g2,
+    from_limbs_untrusted,
+    g1_from_bytes_untrusted,
+    g1_from_words_untrusted,
+    g2_from_bytes_untrusted,
+    g2_from_words_untrusted,
+    g2_words,
+    operator_id,
+    to_limbs,
+)
+from attestrio.bls.errors import (
+    BadPoint,
+    BadScalar,
+    CoordinateOutOfRange,
+    KeystoreUnusable,
+    LimbOutOfRange,
+    MissingExtra,
+    NotInSubgroup,
+    NotOnCurve,
+    PointAtInfinity,
+    WrongPassword,
+    WrongPointLength,
+)
+from attestrio.bls.group import verify_group
+from attestrio.bls.keystore import ScryptCost, read_keystore, write_keystore
+from attestrio.bls.points import G1, G2, add_g1, add_g2, sub_g1, sum_g1, sum_g2
+
+__all__ = [
+    "G1",
+    "G2",
+    "BadPoint",
+    "BadScalar",
+    "CoordinateOutOfRange",
+    "KeystoreUnusable",
+    "LimbOutOfRange",
+    "Limbs",
+    "MissingExtra",
+    "NotInSubgroup",
+    "NotOnCurve",
+    "PointAtInfinity",
+    "ScryptCost",
+    "SecretKey",
+    "WrongPassword",
+    "WrongPointLength",
+    "add_g1",
+    "add_g2",
+    "aggregate_verify",
+    "encode_g1",
+    "encode_g2",
+    "from_limbs_untrusted",
+    "g1_from_bytes_untrusted",
+    "g1_from_words_untrusted",
+    "g2_from_bytes_untrusted",
+    "g2_from_words_untrusted",
+    "g2_words",
+    "map_to_curve",
+    "operator_id",
+    "read_keystore",
+    "sub_g1",
+    "sum_g1",
+    "sum_g2",
+    "to_limbs",
+    "verify",
+    "verify_group",
+    "write_keystore",
+]
