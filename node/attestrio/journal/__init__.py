@@ -1,4 +1,4 @@
-"""Work that survives a crash: topics, leases, acknowledgements, cursors and shared state, each write one transaction."""
+"""Work that survives a crash: topics, leases, acknowledgements, cursors and shared state; a write is a transaction."""
 
 from attestrio.journal.api import (
     Cursor,
@@ -14,6 +14,7 @@ from attestrio.journal.api import (
     TopicFull,
     Work,
 )
+from attestrio.journal.sqlite import SqliteJournal
 
 __all__ = [
     "Cursor",
@@ -25,6 +26,7 @@ __all__ = [
     "Limits",
     "Listed",
     "Put",
+    "SqliteJournal",
     "TopicCount",
     "TopicFull",
     "Work",

@@ -147,7 +147,7 @@ class Journal(Protocol):
     ) -> int:
         """Put `items` at the end of `topic`, in order, and move the cursor, in one transaction.
 
-        Returns how many are new. Items whose key the topic knows, also among `items`, are ignored; the first body stays.
+        Returns how many are new. Of items with one key only the first counts, whenever it came.
         """
         ...
 
@@ -187,7 +187,7 @@ class Journal(Protocol):
         ...
 
     async def move(self, topic: str, keys: Sequence[bytes], to: str, *, put: Sequence[Put] = ()) -> int:
-        """Acknowledge work in `topic` and append it to `to`, due at once, in one transaction. Returns how many moved."""
+        """Acknowledge work in `topic` and append it to `to`, due at once, in one transaction; returns how many."""
         ...
 
     async def wait(self, topic: str, at_most_s: float) -> bool:

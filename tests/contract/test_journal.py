@@ -1,0 +1,344 @@
+"""What every journal promises. `restart` ends the journal like a stop of the node and opens it again.
+
+All on virtual time: leases run on the clock that the test moves.
+"""
+
+import itertools
+
+import pytest
+import trio
+from attestrio.journal import (
+    Item,
+    ItemTooLarge,
+    JournalClosed,
+    Leased,
+    Limits,
+    Put,
+    SqliteJournal,
+    TopicCount,
+    TopicFull,
+    Work,
+)
+from attestrio.kit.blocking import inline
+
+LIMITS = Limits(max_name=20, max_key=32, max_body=1_000, max_items=50, max_waiting=100)
+
+
+class Opener:
+    """Opens journals of one kind in the test's nursery."""
+
+    def __init__(self, kind: str, path, nursery) -> None:
+        self.kind, self.path, self.nursery = kind, path, nursery
+
+    async def __call__(self):
+        journal = SqliteJournal(self.path, inline, limits=LIMITS, clock=trio.current_time)
+        await self.nursery.start(journal.run)
+        return journal
+
+    async def restart(self, journal):
+        await journal.close()
+        return await self()
+
+
+@pytest.fixture(params=["sqlite"])
+def opening(request, tmp_path, nursery):
+    return Opener(request.param, tmp_path / "journal.db", nursery)
+
+
+@pytest.fixture
+async def journal(opening):
+    return await opening()
+
+
+def items(*names: str) -> list[Item]:
+    return [Item(name.encode(), b"body of " + name.encode()) for name in names]
+
+
+def names(leased) -> list[str]:
+    return [one.key.decode() for one in leased]
+
+
+# --- appending
+
+
+async def test_work_is_leased_in_the_order_it_was_appended(journal, autojump_clock):
+    await journal.append("jobs", items("b", "a"))
+    await journal.append("jobs", items("c"))
+
+    first = await journal.lease("jobs", "me", 2, 10.0)
+    second = await journal.lease("jobs", "me", 2, 10.0)
+
+    assert first == [Leased(b"b", b"body of b", 1), Leased(b"a", b"body of a", 1)]
+    assert names(second) == ["c"]
+    assert await journal.lease("jobs", "me", 2, 10.0) == []
+
+
+async def test_the_same_key_again_is_ignored_whether_it_waits_or_is_done(journal, autojump_clock):
+    assert await journal.append("jobs", items("a", "b", "a")) == 2
+    assert await journal.append("jobs", [Item(b"a", b"another body")]) == 0
+    await journal.ack("jobs", [b"b"])
+
+    assert await journal.append("jobs", items("a", "b", "c")) == 1
+    assert await journal.lease("jobs", "me", 9, 1.0) == [Leased(b"a", b"body of a", 1), Leased(b"c", b"body of c", 1)]
+
+
+async def test_topics_know_nothing_of_each_other(journal, autojump_clock):
+    await journal.append("jobs", items("a"))
+    await journal.append("other", items("a"))
+    await journal.ack("jobs", [b"a"])
+
+    assert names(await journal.lease("other", "me", 9, 1.0)) == ["a"]
+    assert await journal.count("jobs") == TopicCount(waiting=0, done=1)
+    assert await journal.count("never used") == TopicCount(0, 0)
+
+
+async def test_what_was_written_is_there_after_a_restart(opening, autojump_clock):
+    journal = await opening()
+    await journal.append("jobs", items("a", "b"), cursor=("chain", b"7"), put=[Put("verdicts", b"a", b"valid")])
+    await journal.lease("jobs", "me", 1, 60.0)
+    await journal.ack("jobs", [b"b"])
+
+    journal = await opening.restart(journal)
+
+    assert await journal.cursor("chain") == b"7"
+    assert await journal.get("verdicts", b"a") == b"valid"
+    assert await journal.count("jobs") == TopicCount(waiting=1, done=1)
+    assert await journal.lease("jobs", "you", 9, 1.0) == []  # leased before the restart, and still
+    assert await journal.append("jobs", items("a", "b")) == 0
+
+
+# --- leases
+
+
+async def test_a_lease_that_runs_out_gives_the_work_to_the_next_who_asks_oldest_first(journal, autojump_clock):
+    await journal.append("jobs", items("a", "b"))
+    await journal.lease("jobs", "me", 1, 10.0)
+
+    await trio.sleep(9.9)
+    early = await journal.lease("jobs", "you", 9, 60.0)
+    await journal.append("jobs", items("c"))
+    await trio.sleep(0.2)
+    late = await journal.lease("jobs", "you", 9, 60.0)
+
+    assert names(early) == ["b"]
+    assert [(one.key, one.attempt) for one in late] == [(b"a", 2), (b"c", 1)]
+
+
+async def test_work_may_be_acknowledged_after_its_lease_has_run_out(journal, autojump_clock):
+    await journal.append("jobs", items("a"))
+    await journal.lease("jobs", "slow", 1, 1.0)
+    await trio.sleep(2.0)
+
+    assert await journal.ack("jobs", [b"a"]) == 1
+    assert await journal.ack("jobs", [b"a"]) == 0
+    assert await journal.lease("jobs", "you", 9, 1.0) == []
+
+
+async def test_released_work_comes_back_when_it_is_due_and_in_its_old_place(journal, autojump_clock):
+    await journal.append("jobs", items("a", "b"))
+    await journal.lease("jobs", "me", 1, 60.0)
+
+    assert await journal.release("jobs", b"a", after_s=5.0)
+    assert names(await journal.lease("jobs", "me", 1, 0.0)) == ["b"]
+    await trio.sleep(5.0)
+
+    assert names(await journal.lease("jobs", "me", 9, 60.0)) == ["a", "b"]
+    assert not await journal.release("jobs", b"never appended")
+
+
+async def test_who_restarts_gets_its_own_work_back_at_once(journal, autojump_clock):
+    await journal.append("jobs", items("a", "b", "c"))
+    await journal.lease("jobs", "me", 2, 600.0)
+    await journal.lease("jobs", "you", 1, 600.0)
+
+    assert await journal.abandon("me") == 2
+
+    assert names(await journal.lease("jobs", "me", 9, 60.0)) == ["a", "b"]
+
+
+async def test_two_who_ask_at_once_never_get_the_same_work(journal, autojump_clock):
+    await journal.append("jobs", items(*"abcdefgh"))
+    got = []
+
+    async def take(owner: str) -> None:
+        got.append(names(await journal.lease("jobs", owner, 2, 60.0)))
+
+    async with trio.open_nursery() as takers:
+        for owner in ("p", "q", "r", "s"):
+            takers.start_soon(take, owner)
+
+    assert sorted(itertools.chain(*got)) == list("abcdefgh")
+
+
+# --- acknowledging
+
+
+async def test_an_acknowledgement_moves_work_and_cursor_and_state_in_one_transaction(journal, autojump_clock):
+    await journal.append("download", items("a"))
+    await journal.lease("download", "me", 1, 60.0)
+
+    await journal.ack(
+        "download",
+        [b"a"],
+        append=[Work("verify", items("a")), Work("log", items("x"))],
+        cursor=("done", b"1"),
+        put=[Put("sizes", b"a", b"9")],
+    )
+
+    assert await journal.count("download") == TopicCount(0, 1)
+    assert names(await journal.lease("verify", "me", 9, 1.0)) == ["a"]
+    assert names(await journal.lease("log", "me", 9, 1.0)) == ["x"]
+    assert (await journal.cursor("done"), await journal.get("sizes", b"a")) == (b"1", b"9")
+
+
+async def test_an_acknowledgement_that_cannot_be_written_whole_changes_nothing(journal, autojump_clock):
+    await journal.append("download", items("a"), cursor=("done", b"0"))
+    for start in range(0, 100, 50):
+        await journal.append("verify", items(*(f"old {n}" for n in range(start, start + 50))))
+
+    with pytest.raises(TopicFull) as refused:
+        await journal.ack("download", [b"a"], append=[Work("verify", items("a"))], cursor=("done", b"1"))
+
+    assert (refused.value.waiting, refused.value.limit) == (101, 100)
+    assert await journal.count("download") == TopicCount(1, 0)
+    assert await journal.cursor("done") == b"0"
+    assert not await journal.knows("verify", b"a")
+
+
+async def test_an_append_repeated_because_nobody_knows_whether_it_arrived_is_harmless(journal, autojump_clock):
+    for _ in range(2):
+        await journal.ack("download", [b"a"], append=[Work("verify", items("a"))], cursor=("done", b"1"))
+
+    assert names(await journal.lease("verify", "me", 9, 1.0)) == ["a"]
+
+
+async def test_moved_work_keeps_its_body_and_is_due_at_once(journal, autojump_clock):
+    await journal.append("jobs", items("a", "b"))
+    await journal.release("jobs", b"a", after_s=600.0)
+
+    assert await journal.move("jobs", [b"a", b"unknown", b"a"], "dead", put=[Put("why", b"a", b"bad")]) == 1
+
+    assert await journal.lease("dead", "me", 9, 1.0) == [Leased(b"a", b"body of a", 1)]
+    assert names(await journal.lease("jobs", "me", 9, 1.0)) == ["b"]
+    assert await journal.get("why", b"a") == b"bad"
+
+
+# --- looking
+
+
+async def test_waiting_ends_when_work_is_appended_released_or_its_lease_runs_out(journal, nursery, autojump_clock):
+    woken = []
+
+    async def watch() -> None:
+        while True:
+            assert await journal.wait("jobs", 600.0)
+            woken.append(trio.current_time())
+            await journal.lease("jobs", "me", 9, 10.0)
+
+    nursery.start_soon(watch)
+    await trio.sleep(3.0)
+    await journal.append("jobs", items("a"))
+    await trio.sleep(4.0)
+    await journal.release("jobs", b"a", after_s=1.0)
+    await trio.sleep(12.0)
+
+    assert woken == [3.0, 8.0, 18.0]
+
+
+async def test_waiting_for_nothing_ends_after_its_time(journal, autojump_clock):
+    await journal.append("other", items("a"))
+
+    assert not await journal.wait("jobs", 5.0)
+    assert trio.current_time() == 5.0
+
+
+async def test_waiting_work_can_be_listed_page_by_page(journal, autojump_clock):
+    await journal.append("jobs", items("a", "b", "c"))
+    await journal.lease("jobs", "me", 1, 10.0)
+    await journal.ack("jobs", [b"b"])
+
+    (first,) = await journal.listed("jobs", 1)
+    (second,) = await journal.listed("jobs", 9, after=first.position)
+
+    assert (first.key, first.attempt, first.owner, first.due_in_s) == (b"a", 1, "me", 10.0)
+    assert (second.key, second.attempt, second.owner) == (b"c", 0, None)
+    assert second.due_in_s <= 0
+    await trio.sleep(10.0)
+    assert (await journal.listed("jobs", 1))[0].owner is None
+
+
+async def test_shared_state_is_read_back_in_the_order_of_its_keys(journal, autojump_clock):
+    for key in (b"b", b"a", b"", b"c"):
+        await journal.put("table", key, b"value of " + key)
+    await journal.put("table", b"b", b"new")
+    await journal.put("table", b"c", None)
+    await journal.put("another", b"z", b"")
+
+    assert await journal.scan("table", 2) == [(b"", b"value of "), (b"a", b"value of a")]
+    assert await journal.scan("table", 9, after=b"a") == [(b"b", b"new")]
+    assert await journal.get("table", b"c") is None
+    assert await journal.get("another", b"z") == b""
+    assert await journal.cursor("never set") is None
+
+
+async def test_pruned_keys_are_forgotten_and_waiting_ones_never(journal, autojump_clock):
+    await journal.append("jobs", items("a", "b", "c", "d"))
+    await journal.ack("jobs", [b"a", b"b"])
+    await trio.sleep(100.0)
+    await journal.ack("jobs", [b"c"])
+
+    assert await journal.prune("jobs", older_than_s=50.0, limit=1) == 1
+    assert await journal.prune("jobs", older_than_s=50.0) == 1
+    assert await journal.prune("jobs", older_than_s=50.0) == 0
+
+    assert await journal.count("jobs") == TopicCount(waiting=1, done=1)
+    assert await journal.append("jobs", items("a", "c", "d")) == 1
+
+
+# --- bounds
+
+
+@pytest.mark.parametrize(
+    ("topic", "item", "cursor", "put"),
+    [
+        ("t" * 21, Item(b"k"), None, ()),
+        ("jobs", Item(b"k" * 33), None, ()),
+        ("jobs", Item(b"k", b"b" * 1_001), None, ()),
+        ("jobs", Item(b"k"), ("c", b"v" * 1_001), ()),
+        ("jobs", Item(b"k"), None, [Put("t" * 21, b"k", b"")]),
+        ("jobs", Item(b"k"), None, [Put("t", b"k" * 33, b"")]),
+        ("jobs", Item(b"k"), None, [Put("t", b"k", b"v" * 1_001)]),
+        ("jobs", Item(b"k"), None, [Put("t", b"k", b"")] * 50),
+    ],
+    ids=["topic", "key", "body", "cursor", "table", "state key", "value", "number"],
+)
+async def test_what_is_too_large_is_refused_whole(journal, topic, item, cursor, put, autojump_clock):
+    with pytest.raises(ItemTooLarge) as refused:
+        await journal.append(topic, [item], cursor=cursor, put=put)
+
+    assert refused.value.size > refused.value.limit
+    assert await journal.count(topic) == TopicCount(0, 0)
+    assert await journal.scan("t", 9) == []
+
+
+async def test_a_full_topic_takes_work_again_when_some_is_done(journal, autojump_clock):
+    for start in range(0, 100, 50):
+        await journal.append("jobs", items(*(str(n) for n in range(start, start + 50))), cursor=("c", b"old"))
+
+    with pytest.raises(TopicFull):
+        await journal.append("jobs", items("one more"), cursor=("c", b"new"))
+    assert await journal.append("jobs", items("0", "99"), cursor=("c", b"known")) == 0
+    await journal.ack("jobs", [b"5"])
+
+    assert await journal.cursor("c") == b"known"
+    assert await journal.append("jobs", items("one more")) == 1
+
+
+async def test_a_closed_journal_says_so(opening, autojump_clock):
+    journal = await opening()
+    await journal.close()
+
+    with pytest.raises(JournalClosed):
+        await journal.append("jobs", items("a"))
+    with pytest.raises(JournalClosed):
+        await journal.wait("jobs", 1.0)
