@@ -90,12 +90,12 @@ def read_keystore(path: Path, password: str) -> SecretKey:
 
 def write_keystore(path: Path, key: SecretKey, password: str, *, cost: ScryptCost | None = None) -> None:
     """Write a new file, readable for its owner only. Raises KeystoreUnusable, also when there is one already,
-    StorageUnusable, MissingExtra."""
+    MissingExtra."""
     text = encrypt(key, password, cost=cost)
     try:
         write_new(path, text)
     except FileExistsError as exc:
-        raise KeystoreUnusable(str(path), "there is a file of this name, which is never replaced") from exc
+        raise KeystoreUnusable(str(path), "a file is in the way, and none is ever replaced") from exc
     except OSError as exc:
         raise KeystoreUnusable(str(path), f"cannot be written ({exc.strerror})") from exc
 

@@ -1,0 +1,62 @@
+"""What the tests of BLS share: the vectors of the specification, bad points, and points of any order."""
+
+from __future__ import annotations
+
+from attestrio.bls import G1, G2
+from attestrio.bls.field import TWIST_B, Fp2, P, mul, power
+
+MESSAGE = bytes(range(32))
+SCALAR = 12345
+HASHED = G1(
+    1780731860627700044960722568376592200742329637303199754547598369979440671,
+    13098968100159082486594168292391504666412449273454757094082223295973468700313,
+)
+SIGNATURE = G1(
+    14620343656036985324981632735834794346243096926981410048550882856526394021923,
+    4861906737245515266485248479703636736223219317396257928234227922159544473505,
+)
+KEY_G1 = G1(
+    11404940445424363337823423808411232433223590477377068719858726746225925918890,
+    2424505913866680143139332783087422983475325405994502385033744924144562639386,
+)
+KEY_G2 = G2(
+    (
+        3192987715530305580946656034371093193867421631544099513284129268236929013789,
+        448602512351820053537578350330943944299093775480635140124264317645075730570,
+    ),
+    (
+        13584593069657188777564781531889207910929617773138379471284502551228322987148,
+        3049665309719187264176258658325297011616596223981498538539541783749822515442,
+    ),
+)
+OPERATOR_ID = bytes.fromhex("26e12805541af2be0505cba0230e232b7c6648371f78b16d2f8301a24bf590b7")
+HASHED_ONES = G1(
+    6350874878119819312338956282401532409788428879151445726012394534686998597020,
+    9382425333525343773979589293970912874995880615911074345993039062358358671562,
+)
+# The limbs of SIGNATURE, from the gob vector of the specification: Go wrote them.
+LIMBS_X = (0x0C8474CDECF0EFC1, 0xA03573053CAA09EC, 0x614540B9B691E874, 0x13439EC8D18B9E89)
+LIMBS_Y = (0x63ADA569671ABAD6, 0x72692AEE7CDF808D, 0x84968A319403BD09, 0x27FEB1C4B176641B)
+
+ZERO_G1 = G1(0, 0)
+ZERO_G2 = G2((0, 0), (0, 0))
+
+
+def sqrt(a: Fp2) -> Fp2 | None:
+    """A square root of a pair, if there is one (p = 3 mod 4)."""
+    half = power(a, (P - 3) // 4)
+    alpha, root = mul(mul(half, half), a), mul(half, a)
+    turn = (0, 1) if alpha == (P - 1, 0) else power(((alpha[0] + 1) % P, alpha[1]), (P - 1) // 2)
+    root = mul(turn, root)
+    return root if mul(root, root) == a else None
+
+
+def on_the_twist(seed: Fp2) -> tuple[Fp2, Fp2]:
+    """The first point of the twist at or after x = seed; its order is hardly ever that of the group."""
+    x = seed[0] % P, seed[1] % P
+    while True:
+        cube = mul(mul(x, x), x)
+        y = sqrt(((cube[0] + TWIST_B[0]) % P, (cube[1] + TWIST_B[1]) % P))
+        if y is not None:
+            return x, y
+        x = (x[0] + 1) % P, x[1]
