@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import trio
 from attestrio.gossip.limiter import UNLIMITED
 from attestrio.gossip.node import GossipNode
+from attestrio.gossip.rpc.methods import METHODS
+from attestrio.gossip.rpc.ping import PING
 from attestrio.gossip.rules import GossipRules
 from attestrio.gossip.runner import GossipRunner
 from attestrio.quorum.watch import VotesWatch
@@ -26,7 +28,7 @@ from attestrio.sim.cluster import VALIDATOR
 from attestrio.store.memory import MemoryBatchStore
 
 LIMIT_S = 10.0  # for anything that is waited for
-LIFTED = dict.fromkeys(("push_validator_addrs", "push_block_store_state", "get_block", "push_batch_votes", "get_batch", "push_batch_store_state"), UNLIMITED)  # fmt: skip
+LIFTED = {spec.name: UNLIMITED for spec in METHODS if spec is not PING}
 
 
 def attester(index):
@@ -78,7 +80,7 @@ class Peer:
 
     async def wait_votes(self, count):
         with trio.fail_after(LIMIT_S):
-            mark, got = 0, 0
+            mark = 0
             while len(self.votes.votes()) < count:
                 _, mark = await self.votes.wait_newer(mark)
 

@@ -431,6 +431,23 @@ async def test_r6_a_batch_that_does_not_come_in_10_s_ends_the_connection_and_ano
         assert trio.current_time() - began == pytest.approx(10.0, abs=0.1)
 
 
+async def test_a_peer_that_gives_nothing_of_all_it_claims_to_have_keeps_no_batch_from_us(autojump_clock):
+    async with in_memory() as world, world.talk(index=11) as good, world.talk(index=12) as liar:
+        liar.answers["get_batch"] = lambda _body: HOLD
+        good.answers["get_batch"] = lambda body: get_batch.encode_response(
+            sync_batch(get_batch.request_untrusted(body))
+        )
+        await liar.call("push_batch_store_state", announced(0, 99))
+        await liar.wait_requests("get_batch", 5)
+
+        await good.call("push_batch_store_state", announced(0, 29))
+        await liar.wait_closed()
+
+        with trio.fail_after(10):
+            await world.store.wait_until_queued(BatchNumber(29))
+        assert len(good.of("get_batch")) == 30
+
+
 @both_roles
 async def test_a_push_that_is_refused_ends_the_connection_without_blame(autojump_clock, role):
     """It may be we who are wrong, and what was refused would never be sent again."""
