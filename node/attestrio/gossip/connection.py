@@ -90,7 +90,7 @@ class Connection:
 
     def catch_up(self) -> None:
         """Send the votes that are new, and what was put off."""
-        self._turn(self._talk.push_votes)
+        self._turn(self._talk.catch_up)
 
     def announce(self) -> None:
         """What the store can give has changed."""
@@ -131,7 +131,7 @@ class Connection:
             self.end(exc)
         if talk.urgent or self._error is not None:
             self._flush()
-        elif talk.has_output:
+        if talk.lags:
             self._shared.on_later(self)
 
     def _flush(self) -> None:

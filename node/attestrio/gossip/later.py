@@ -1,4 +1,4 @@
-"""What a node says when it has nothing else to do: answers to pushes of votes, and others' votes."""
+"""What a node does when there is nothing else to do: answers to pushes, others' votes, votes beyond a quorum."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ WITHIN_S: Final = 0.05  # a loop that never comes to rest speaks at last
 class Later:
     """Connections that have something to say which nobody needs at once.
 
-    When votes arrive from many peers in one turn of the loop, each answer and each forward is work before the quorum
-    that makes a certificate, and no vote comes earlier by it. So they wait until all that is here has been read,
+    When votes arrive from many peers in one turn of the loop, each answer, each forward and each vote beyond the quorum
+    is work before the certificate, and it comes no earlier by them. So they wait until all that is here has been read,
     counted and stored; then an answer and a forward leave in one write. On an idle machine that is the next turn.
     """
 
@@ -41,3 +41,4 @@ class Later:
             waiting, self._waiting = self._waiting, {}
             for connection in waiting:
                 connection.catch_up()
+                await trio.lowlevel.checkpoint()  # each may have many signatures to check

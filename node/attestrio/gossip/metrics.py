@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from prometheus_client import Counter
+
 from attestrio.gossip.peers import Direction
 from attestrio.gossip.rpc.methods import METHODS
 from attestrio.kit.metrics import Metrics
@@ -27,11 +31,21 @@ class GossipMetrics:
         self.received = metrics.counter("attestrio_gossip_received_bytes_total", "Bytes of peers that have left.")
         self.sent = metrics.counter("attestrio_gossip_sent_bytes_total", "Bytes to peers that have left.")
         labels = {"method": _METHODS, "result": _RESULTS}
-        self._served = metrics.counter("attestrio_gossip_requests_total", "Calls of peers, by method.", labels)
-        self._called = metrics.counter("attestrio_gossip_calls_total", "Calls of this node, by method.", labels)
+        served = metrics.counter("attestrio_gossip_requests_total", "Calls of peers, by method.", labels)
+        called = metrics.counter("attestrio_gossip_calls_total", "Calls of this node, by method.", labels)
+        # looked up once: finding a series by its labels costs more than counting
+        self._served, self._called = _increments(served), _increments(called)
 
     def served(self, method: str, answered: bool) -> None:
-        self._served.labels(method=method, result=_RESULTS[not answered]).inc()
+        self._served[method, answered]()
 
     def called(self, method: str, answered: bool) -> None:
-        self._called.labels(method=method, result=_RESULTS[not answered]).inc()
+        self._called[method, answered]()
+
+
+def _increments(counter: Counter) -> dict[tuple[str, bool], Callable[[], None]]:
+    return {
+        (method, answered): counter.labels(method=method, result=result).inc
+        for method in _METHODS
+        for answered, result in ((True, "answered"), (False, "refused"))
+    }

@@ -32,6 +32,7 @@ MAX_PLAINTEXT: Final = MAX_MESSAGE - TAG
 LENGTH: Final = struct.Struct("<H")
 FIRST: Final = 32  # bytes of the two handshake messages: their payloads are empty
 SECOND: Final = 48
+SHORT: Final = 2048  # bytes up to which a copy costs less than not to make one
 
 _NONCE = struct.Struct("<4xQ").pack
 _LAST_NONCE = 2**64 - 1  # reserved by Noise
@@ -201,7 +202,11 @@ class NoiseSender:
 
         Encrypted straight into what is returned; pieces are joined first, which is the one copy.
         """
-        plain = memoryview(b"".join(plaintext) if isinstance(plaintext, list) else plaintext)
+        if isinstance(plaintext, list):
+            plaintext = b"".join(plaintext)
+        if 0 < len(plaintext) <= SHORT:
+            return bytearray(LENGTH.pack(len(plaintext) + TAG) + self._cipher.encrypt(plaintext))
+        plain = memoryview(plaintext)
         frames = -(-len(plain) // MAX_PLAINTEXT)
         sealed = bytearray(len(plain) + frames * (LENGTH.size + TAG))
         out = memoryview(sealed)

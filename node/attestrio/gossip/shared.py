@@ -12,7 +12,7 @@ from attestrio.gossip.outbox import Outbox, VoteLog
 from attestrio.gossip.rules import GossipRules
 from attestrio.gossip.scores import Fault, Scores
 from attestrio.gossip.votes_wire import VoteCodec
-from attestrio.roles import AttesterPublicKey, Committee, Genesis, NodePublicKey, SignedBatch
+from attestrio.roles import AttesterPublicKey, Batch, Committee, Genesis, NodePublicKey, SignedBatch
 from attestrio.store.api import StoreState
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ OnCall = Callable[[str, bool], None]
 
 class Votes(VoteLog, Protocol):
     """Where the votes of strangers go: a `VotesWatch`."""
+
+    @property
+    def agreed(self) -> Batch | None:
+        """The batch that has a quorum."""
+        ...
 
     def add(self, votes: Iterable[SignedBatch]) -> object:
         """Verify and count at once. Raises PeerError."""

@@ -17,7 +17,7 @@ from attestrio.errors import PeerError
 from attestrio.gossip.mux.stream import Transient
 from attestrio.gossip.rpc import get_batch, get_block, ping, push_batch_store_state, push_block_store_state
 from attestrio.gossip.rpc import push_validator_addrs as addrs
-from attestrio.gossip.rpc.calls import CallFailed, CallId, Calls, Event, Refused, Request, Response
+from attestrio.gossip.rpc.calls import CallFailed, CallId, Calls, Event, Refused, Request, Response, earliest
 from attestrio.gossip.rpc.errors import CutShort
 from attestrio.gossip.rpc.push_batch_store_state import BatchStoreState
 from attestrio.gossip.rpc.push_batch_votes import PUSH_BATCH_VOTES
@@ -83,6 +83,7 @@ class Talk:
         self.jobs: deque[Job] = deque()
         self.urgent = True
         """Whether output or deadline must not wait: `take_output` now. Only answers to pushes of votes may."""
+        self._surplus: list[CountVotes] = []  # put off until `catch_up`; at most one a stream
         self._shared = shared
         self._outbox = shared.outbox()
         specs = {spec.capability: spec for spec in shared.rules.specs()}
@@ -124,10 +125,7 @@ class Talk:
 
     def deadline(self, now: float) -> float | None:
         """When `tick` has something to do."""
-        times = [time for time in (self._calls.deadline(now), self._pinger.deadline()) if time is not None]
-        if self._saving_until is not None:
-            times.append(self._saving_until)
-        return min(times, default=None)
+        return earliest(self._calls.deadline(now), earliest(self._pinger.deadline(), self._saving_until))
 
     @property
     def paused(self) -> bool:
@@ -135,17 +133,30 @@ class Talk:
         return self._calls.paused
 
     @property
-    def has_output(self) -> bool:
-        """Whether `take_output` has something."""
-        return self._calls.has_output
+    def lags(self) -> bool:
+        """Whether something was put off: `catch_up` when there is nothing else to do."""
+        return bool(self._surplus) or self._calls.has_output
 
     def take_output(self) -> bytes:
         """What has to be sent, taken out."""
         self.urgent = False
         return self._calls.take_output()
 
-    def push_votes(self, now: float) -> None:
-        """Send what is new as soon as the peer takes a push. To be called after the votes have changed.
+    def catch_up(self, now: float) -> None:
+        """Count what was put off, then send what is new. To be called after the votes have changed."""
+        surplus, self._surplus = self._surplus, []
+        for job in surplus:
+            assert self._shared.votes is not None
+            try:
+                self._shared.votes.add(job.votes)
+            except PeerError as exc:
+                self.refuse(job.stream, exc, now)
+            else:
+                self.answer(job.stream, DONE, now)
+        self._push_votes(now)
+
+    def _push_votes(self, now: float) -> None:
+        """Send what is new as soon as the peer takes a push.
 
         The last permit of the rate is kept for a vote of this node as long as one is to come: others' votes reach the
         peer from their own nodes too, ours does not.
@@ -221,7 +232,7 @@ class Talk:
                     self._on_failed(event, now)
             events = self._calls.take_events()  # what the answers have let happen
         if self._owes:
-            self.push_votes(now)
+            self._push_votes(now)
         fetch = self._shared.fetch
         if (
             self._may_fetch
@@ -239,8 +250,8 @@ class Talk:
             self._calls.refuse(request.stream, now)
             self._was_refused(request.spec, exc, now)
         else:
-            if body is None or request.spec.capability != _VOTES:
-                self.urgent = True  # a job is, too
+            if request.spec.capability != _VOTES:
+                self.urgent = True
             if body is not None:
                 self._shared.on_served(request.spec.name, True)
                 self._calls.respond(request.stream, body, now)
@@ -276,6 +287,11 @@ class Talk:
         self._outbox.heard(votes)
         if len(votes) > INLINE_VOTES:
             self.jobs.append(CountVotes(request.stream, votes))
+            self.urgent = True
+            return None
+        agreed = shared.votes.agreed
+        if agreed is not None and all(vote.batch.number <= agreed.number for vote in votes):
+            self._surplus.append(CountVotes(request.stream, votes))  # the certificate that is on its way comes first
             return None
         shared.votes.add(votes)
         return DONE
@@ -361,10 +377,8 @@ class Talk:
 
     def _must_save(self, now: float) -> bool:
         """Whether the one permit there is has to wait for our own vote."""
-        if self._outbox is None or not self._outbox.is_own_due():
-            return False
         spare_at = self._calls.spare_at(self._specs[_VOTES], now)
-        if spare_at is None or spare_at <= now:
+        if spare_at is None or spare_at <= now or self._outbox is None or not self._outbox.is_own_due():
             return False
         self._saving_until = spare_at
         self.urgent = True  # the deadline is news

@@ -161,6 +161,8 @@ class Mux:
 
     def deadline(self, now: float) -> float | None:
         """When `tick` has something to do; None: only other events can change anything."""
+        if not self._starving:
+            return None
         times = [lane.limiter.next_at(now) for lane in self._starving]
         return min((time for time in times if time is not None), default=None)
 

@@ -71,6 +71,13 @@ class CallFailed:
 Event = Request | Refused | Response | CallFailed
 
 
+def earliest(one: float | None, other: float | None) -> float | None:
+    """The earlier of two deadlines; None is never."""
+    if one is None or (other is not None and other < one):
+        return other
+    return one
+
+
 class _Serving:
     """A request that is coming in."""
 
@@ -198,10 +205,10 @@ class Calls:
 
     def deadline(self, now: float) -> float | None:
         """When `tick` has something to do; None: only other events can change anything."""
-        times = [call.deadline for call in self._calls.values() if call.deadline is not None]
-        if (opens := self._mux.deadline(now)) is not None:
-            times.append(opens)
-        return min(times, default=None)
+        due = self._mux.deadline(now)
+        for call in self._calls.values():
+            due = earliest(due, call.deadline)
+        return due
 
     @property
     def has_output(self) -> bool:
