@@ -31,7 +31,7 @@ WAITS = {
     "mainnode/server", "quorum/finder", "quorum/watch", "quorum/verify", "batches/local", "batches/keeper",
     "batches/feeder", "protection/clone",
     "protection/history", "protection/merge", "protection/reader", "protection/receipts", "protection/record",
-    "protection/rounds", "protection/rows", "attester/runner",
+    "protection/rounds", "protection/rows", "protection/voting", "attester/runner",
     "gossip/accepting", "gossip/connection", "gossip/dialling", "gossip/fetching", "gossip/io", "gossip/later",
     "gossip/listener", "gossip/node", "gossip/runner", "gossip/wire", "app", "sim", "cli",
 }  # fmt: skip

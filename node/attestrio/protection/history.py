@@ -22,6 +22,7 @@ from attestrio.errors import SetupError
 from attestrio.kit.files import read_bounded, sync_folder, write_new
 from attestrio.kit.sqlite import open_database, storage_errors
 from attestrio.protection import rows
+from attestrio.protection.schema import APPLICATION_ID, SCHEMA
 from attestrio.roles import AttesterPublicKey
 
 log = logging.getLogger("attestrio.protection")
@@ -102,7 +103,7 @@ def open_history(
     if not (exists or unused or init):
         raise HistoryMissing(path, key, exists=False)
     with storage_errors(str(path)):
-        connection = open_database(path, application_id=rows.APPLICATION_ID, schema=rows.SCHEMA, vfs=vfs)
+        connection = open_database(path, application_id=APPLICATION_ID, schema=SCHEMA, vfs=vfs)
         try:
             known = rows.knows_attester(connection, key)
             if not known and not (unused or init):

@@ -12,7 +12,8 @@ import apsw
 from attestrio.kit.sqlite import open_read_only, storage_errors
 from attestrio.protection import rows
 from attestrio.protection.interchange import Interchange, newest_of
-from attestrio.protection.rows import APPLICATION_ID, SCHEMA, EpochRow, RecordedVote, VoteHistory
+from attestrio.protection.rows import EpochRow, RecordedVote, VoteHistory
+from attestrio.protection.schema import APPLICATION_ID, SCHEMA
 from attestrio.roles import AttesterPublicKey, BatchNumber
 
 PAGE = 10_000  # votes read at once

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import apsw
 import trio
@@ -20,7 +20,6 @@ from attestrio.kit.metrics import Metrics
 from attestrio.kit.sqlite import open_database, storage_errors
 from attestrio.protection import rows
 from attestrio.protection.errors import (
-    MAX_AHEAD,
     MAX_NUMBER,
     RULES,
     BelowWatermark,
@@ -35,7 +34,9 @@ from attestrio.protection.errors import (
 )
 from attestrio.protection.merge import merge
 from attestrio.protection.rounds import Rounds
-from attestrio.protection.rows import APPLICATION_ID, SCHEMA, EpochRow, RecordedVote, Refusal, VoteHistory
+from attestrio.protection.rows import EpochRow, RecordedVote, Refusal, VoteHistory
+from attestrio.protection.schema import APPLICATION_ID, SCHEMA
+from attestrio.protection.voting import Answer, Ask, Voting
 from attestrio.roles import (
     AttesterPublicKey,
     AttesterSecretKey,
@@ -64,23 +65,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-
-class Ask(NamedTuple):
-    """One vote that is asked for."""
-
-    secret: AttesterSecretKey
-    batch: Batch
-    epoch: int
-    receipt: bytes | None
-
-
-class Answer(NamedTuple):
-    """The vote, and whether it went on record just now; or why there is none."""
-
-    vote: SignedBatch | None
-    new: bool = False
-    refused: SigningRefused | None = None
 
 
 class VoteRecord:
@@ -260,52 +244,11 @@ class VoteRecord:
         began = trio.current_time()
 
         def sign(connection: apsw.Connection) -> list[Answer]:
-            open_epoch = rows.newest_epoch(connection)  # nobody opens another inside this transaction
-            return [self._sign(connection, ask, open_epoch) for ask in asked]
+            return Voting(connection, self.chain_id, asked, self._clock()).answer()
 
         answers = await self._write(sign, self._count)
         self._took.observe(trio.current_time() - began)
         return answers
-
-    def _sign(self, connection: apsw.Connection, ask: Ask, open_epoch: tuple[int, bytes] | None) -> Answer:
-        """Inside the transaction. A refusal is an answer: raising would undo the row that tells of it."""
-        try:
-            return self._vote(connection, ask, open_epoch)
-        except SigningRefused as refused:
-            recorded = refused.recorded if isinstance(refused, DoubleVote) else None
-            key, batch = ask.secret.public(), ask.batch
-            rows.note_refusal(
-                connection,
-                Refusal(self._clock(), refused.code, ask.epoch, key, batch.genesis, batch.number, recorded, batch.hash),
-            )
-            return Answer(None, refused=refused.with_traceback(None))  # the frames would hold the connection
-
-    def _vote(self, connection: apsw.Connection, ask: Ask, open_epoch: tuple[int, bytes] | None) -> Answer:
-        batch, number, key = ask.batch, ask.batch.number, ask.secret.public()
-        if number > MAX_NUMBER:
-            raise NumberNotRecordable(number)
-        _check_epoch(open_epoch, ask.epoch, batch.genesis)
-        row = rows.find_vote(connection, self.chain_id, batch.genesis, key, number)
-        if row is not None and row.hash is not None:
-            return Answer(_stored_vote(connection, ask, row))
-        if row is not None and row.low is not None and number <= row.low:
-            raise BelowWatermark(number, BatchNumber(row.low))
-        newest = None if row is None else rows.newest_number(connection, row.history)
-        if newest is not None and number > newest + MAX_AHEAD:
-            raise NumberTooFarAhead(number, BatchNumber(newest))
-        if row is None and not rows.knows_attester(connection, key):
-            raise KeyNotInHistory(key)
-        history = rows.history_id(connection, self.chain_id, batch.genesis, key) if row is None else row.history
-        vote = ask.secret.sign_batch(batch)
-        rows.insert_vote(
-            connection,
-            history,
-            RecordedVote(number, batch.hash, vote.signature),
-            ask.epoch,
-            self._clock(),
-            ask.receipt,
-        )
-        return Answer(vote, new=True)
 
     def _count(self, answers: Sequence[Answer]) -> None:
         self._recorded.inc(sum(answer.new for answer in answers))
@@ -350,25 +293,3 @@ class VoteRecord:
     ) -> None:
         await self._writer.run(task_status=task_status)
         life.cancel()  # it was closed: nothing is left to be written
-
-
-def _check_epoch(open_epoch: tuple[int, bytes] | None, epoch: int, genesis: GenesisHash) -> None:
-    """Raise EpochClosed, WrongEpochGenesis unless `epoch` is the open one (id, genesis) and of this genesis."""
-    if open_epoch is None or open_epoch[0] != epoch:
-        raise EpochClosed(epoch, None if open_epoch is None else open_epoch[0])
-    if open_epoch[1] != genesis.raw:
-        raise WrongEpochGenesis(epoch, genesis, GenesisHash(open_epoch[1]))
-
-
-def _stored_vote(connection: apsw.Connection, ask: Ask, row: rows.VoteRow) -> SignedBatch:
-    """The vote on record for the number, if it is for this batch and no other. Raises DoubleVote."""
-    batch = ask.batch
-    for stored in (row.hash, row.other):
-        if stored is not None and stored != batch.hash.raw:
-            raise DoubleVote(batch.number, BatchHash(stored), batch.hash)
-    signature = rows.read_signature(connection, row.signature)
-    if signature is not None:
-        return SignedBatch(batch, ask.secret.public(), signature)
-    vote = ask.secret.sign_batch(batch)
-    rows.set_signature(connection, row.history, batch.number, vote.signature)
-    return vote

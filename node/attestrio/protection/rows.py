@@ -1,12 +1,12 @@
-"""The tables of the vote record, and what is read and written in them. Every function blocks; a read takes about 5 µs.
+"""What is read and written in the tables of the vote record (`schema`).
 
-What a key did on one chain under one genesis is a history; its votes are keyed by number alone. The rule that follows
-from the key: per (chain, genesis, attester, number) there is one hash, whatever the epoch. Numbers of 64 bits that
-are only compared for being equal (chain, fork) are text, because a column holds 63 bits.
+Every function blocks; a read takes about 5 µs.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,62 +14,9 @@ import apsw
 
 from attestrio.errors import PeerError
 from attestrio.kit.sqlite import StorageCorrupt
+from attestrio.protection.schema import SHARED_SINCE
 from attestrio.roles import AttesterPublicKey, BatchHash, BatchNumber, GenesisHash, Signature
 
-APPLICATION_ID = 0x41545650  # "ATVP"
-SCHEMA = (
-    """
-    CREATE TABLE attesters(                          -- keys whose past is wholly in here
-      attester BLOB PRIMARY KEY CHECK (length(attester) = 33),
-      at REAL NOT NULL,
-      cause TEXT NOT NULL
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE histories(
-      id INTEGER PRIMARY KEY,
-      chain_id TEXT NOT NULL,
-      genesis BLOB NOT NULL CHECK (length(genesis) = 32),
-      attester BLOB NOT NULL REFERENCES attesters(attester),
-      low INTEGER CHECK (low >= 0),                  -- at or below it only what has a row is signed; NULL: none
-      UNIQUE (chain_id, genesis, attester)
-    ) STRICT;
-    CREATE TABLE votes(
-      history INTEGER NOT NULL REFERENCES histories(id),
-      number INTEGER NOT NULL CHECK (number >= 0),
-      hash BLOB NOT NULL CHECK (length(hash) = 32),
-      other BLOB CHECK (length(other) = 32),         -- a second hash, only from an import: never signed again
-      signature BLOB CHECK (length(signature) = 65), -- NULL: imported without
-      epoch INTEGER REFERENCES epochs(id),           -- NULL: imported
-      at REAL NOT NULL,
-      receipt BLOB,                                  -- head of the receipt log when it was signed
-      PRIMARY KEY (history, number)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE epochs(
-      id INTEGER PRIMARY KEY,
-      chain_id TEXT NOT NULL,
-      genesis BLOB NOT NULL CHECK (length(genesis) = 32),
-      fork_number TEXT NOT NULL,
-      cause TEXT NOT NULL,
-      detail TEXT NOT NULL,
-      at REAL NOT NULL
-    ) STRICT;
-    CREATE TABLE refusals(
-      id INTEGER PRIMARY KEY,
-      at REAL NOT NULL,
-      rule TEXT NOT NULL,                            -- code of the error
-      epoch INTEGER NOT NULL,
-      attester BLOB NOT NULL,
-      genesis BLOB NOT NULL,
-      number TEXT NOT NULL,
-      recorded BLOB,                                 -- the hash on record, for a double vote
-      refused BLOB NOT NULL
-    ) STRICT;
-    """,
-    """
-    ALTER TABLE votes ADD COLUMN shared INTEGER NOT NULL DEFAULT 0; -- 1: others may hold this hash signed differently
-    UPDATE votes SET shared = 1 WHERE signature IS NULL;
-    """,
-)
-SHARED_SINCE = 2  # version of the file
 REFUSALS_KEPT = 1_000
 PRUNED_AT_ONCE = 10_000
 
@@ -122,17 +69,41 @@ class VoteHistory:
 
 
 class VoteRow(NamedTuple):
-    """What is known before a vote: the history's id and watermark, and what is on record for the number.
+    """The history's watermark, and what is on record for one number."""
 
-    A tuple and no dataclass, as the other two that each vote passes through: half of its own cost is such values.
-    """
-
-    history: int
     low: int | None
     hash: bytes | None
     other: bytes | None
-    signature: bytes | None
     shared: int | None
+
+
+class HistoryRow(NamedTuple):
+    """One history: its id, its watermark and the highest number with a vote."""
+
+    id: int
+    low: int | None
+    newest: int | None
+
+
+class StoredVote(NamedTuple):
+    """What stands in the way of another vote for the number."""
+
+    number: int
+    hash: bytes
+    other: bytes | None
+    signature: bytes | None
+
+
+class NewVote(NamedTuple):
+    """A vote that was made here, in the order of the columns. A tuple and no dataclass: it costs a quarter."""
+
+    history: int
+    number: int
+    hash: bytes
+    signature: bytes
+    epoch: int
+    at: float
+    receipt: bytes | None
 
 
 def add_attester(connection: apsw.Connection, attester: AttesterPublicKey, cause: str, at: float) -> None:
@@ -158,10 +129,10 @@ def find_vote(
         return None
     vote = _select(
         connection,
-        "SELECT hash, other, signature, shared FROM votes WHERE history = ? AND number = ?",
+        "SELECT hash, other, shared FROM votes WHERE history = ? AND number = ?",
         (history[0][0], int(number)),
     )
-    return VoteRow(*history[0], *(vote[0] if vote else (None, None, None, None)))
+    return VoteRow(history[0][1], *(vote[0] if vote else (None, None, None)))
 
 
 def history_id(connection: apsw.Connection, chain_id: int, genesis: GenesisHash, attester: AttesterPublicKey) -> int:
@@ -173,10 +144,35 @@ def history_id(connection: apsw.Connection, chain_id: int, genesis: GenesisHash,
     )
 
 
-def newest_number(connection: apsw.Connection, history: int) -> int | None:
-    """The highest number with a vote; one step in the index."""
-    found = _select(connection, "SELECT number FROM votes WHERE history = ? ORDER BY number DESC LIMIT 1", (history,))
-    return found[0][0] if found else None
+def find_history(
+    connection: apsw.Connection, chain_id: int, genesis: GenesisHash, attester: AttesterPublicKey
+) -> HistoryRow | None:
+    """None where the key has no history under this genesis. Three steps in indexes."""
+    found = _select(
+        connection,
+        "SELECT id, low, (SELECT max(number) FROM votes WHERE history = id)"
+        " FROM histories WHERE chain_id = ? AND genesis = ? AND attester = ?",
+        (str(chain_id), genesis.raw, attester.raw),
+    )
+    return HistoryRow(*found[0]) if found else None
+
+
+def find_votes(connection: apsw.Connection, history: int, numbers: Sequence[int]) -> list[StoredVote]:
+    """What is on record for any of the numbers (up to 2^63-1), in any order. 1 µs each."""
+    found = _select(
+        connection,
+        "SELECT number, hash, other, signature FROM votes"
+        " WHERE history = ? AND number IN (SELECT value FROM json_each(?))",
+        (history, json.dumps(numbers)),
+    )
+    return [StoredVote(*row) for row in found]
+
+
+def insert_votes(connection: apsw.Connection, votes: Sequence[NewVote]) -> None:
+    """Raises apsw.ConstraintError where a number has a vote already: nothing is ever replaced."""
+    connection.executemany(
+        "INSERT INTO votes(history, number, hash, signature, epoch, at, receipt) VALUES (?, ?, ?, ?, ?, ?, ?)", votes
+    )
 
 
 def insert_vote(

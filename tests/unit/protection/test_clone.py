@@ -14,7 +14,7 @@ from attestrio.protection.halt import Halted, refuse_if_halted, repair, reserve,
 from attestrio.protection.hedged import ENTROPY, HedgedKey
 from attestrio.protection.reader import open_record
 from attestrio.protection.record import DoubleVote, RecordedVote, VoteHistory, VoteRecord
-from attestrio.protection.rows import APPLICATION_ID, SCHEMA
+from attestrio.protection.schema import APPLICATION_ID, SCHEMA
 from attestrio.protection.signer import ProtectedSigner
 from attestrio.quorum import BadVoteSignature, WrongGenesis
 from attestrio.quorum.watch import VotesWatch

@@ -118,12 +118,10 @@ def test_at_most_one_hash_ever_leaves_for_a_number(plan):
 
 
 def test_the_property_would_notice_a_second_hash(tmp_path, monkeypatch):
-    """The check is not vacuous: without the look at the record two hashes leave, and it says so."""
-    from attestrio.protection import record, rows
+    """The check is not vacuous: if the record remembers nothing two hashes leave, and it says so."""
+    from attestrio.protection import rows
 
-    monkeypatch.setattr(rows, "find_vote", lambda *_: None)
-    monkeypatch.setattr(rows, "insert_vote", lambda *_: None)
-    monkeypatch.setattr(record, "_stored_vote", None)
+    monkeypatch.setattr(rows, "insert_votes", lambda *_: None)
     left = Left()
     plan = [("sign", [(KEY, batch_of(1, content), True)]) for content in (1, 2)]
 
