@@ -158,24 +158,25 @@ class SimDisk:
 
     def do(self, operation: Operation) -> None:
         """Count the operation, and do it on the model unless a fault has its turn. Raises OSError."""
-        if isinstance(operation, Sync | SyncFolder) and self.faults.sync_s:
-            self.faults.sleep(self.faults.sync_s)
+        faults = self.faults
+        if faults.sync_s and isinstance(operation, Sync | SyncFolder):
+            faults.sleep(faults.sync_s)
         with self._lock:
-            if isinstance(operation, Sync) and self._ignored(operation.file):
+            if faults.ignore_syncs_of and isinstance(operation, Sync) and self._ignored(operation.file):
                 return
             number = self._asked
             if self._in_flight is not None:
                 raise OSError(errno.EIO, "the process is dead")
-            if number == self.faults.crash_at:
+            if number == faults.crash_at:
                 self._in_flight = operation
                 raise OSError(errno.EIO, f"crashed at operation {number}")
             self._asked += 1
-            if number == self.faults.error_at:
+            if number == faults.error_at:
                 if isinstance(operation, Sync):
                     self.tree.fail_sync(operation.file, self._rng)
                 raise OSError(errno.EIO, f"operation {number} failed")
-            if self.faults.full_at is not None and number >= self.faults.full_at and self._grows(operation):
-                raise OSError(errno.ENOSPC, f"no space from operation {self.faults.full_at} on")
+            if faults.full_at is not None and number >= faults.full_at and self._grows(operation):
+                raise OSError(errno.ENOSPC, f"no space from operation {faults.full_at} on")
             self.tree.do(operation)
             self.done.append(operation)
 
@@ -190,8 +191,6 @@ class SimDisk:
         return False
 
     def _ignored(self, file: int) -> bool:
-        if not self.faults.ignore_syncs_of:
-            return False
         names = [name for name, found in self.tree.names().items() if found == file]
         return any(_database_of(name) in self.faults.ignore_syncs_of for name in names)
 

@@ -9,8 +9,7 @@ import errno
 import itertools
 import os
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -53,7 +52,7 @@ class SimVfs(apsw.VFS):
         if file is None:
             if not flags[0] & apsw.SQLITE_OPEN_CREATE:
                 raise _error(apsw.SQLITE_CANTOPEN)
-            with _sqlite_errors(apsw.SQLITE_CANTOPEN):
+            with _SqliteErrors(apsw.SQLITE_CANTOPEN):
                 file = disk.create(at)
         return _SimVfsFile(disk, file, at, made and bool(flags[0] & _SYNCS_FOLDER), name, flags)
 
@@ -61,11 +60,11 @@ class SimVfs(apsw.VFS):
         disk = self._held()
         name = disk.name_of(filename)
         if os.path.exists(filename):
-            with _sqlite_errors(apsw.SQLITE_IOERR_DELETE):
+            with _SqliteErrors(apsw.SQLITE_IOERR_DELETE):
                 disk.do(Remove(name))
         super().xDelete(filename, False)  # raises if there is none
         if syncdir:
-            with _sqlite_errors(apsw.SQLITE_IOERR_DIR_FSYNC):
+            with _SqliteErrors(apsw.SQLITE_IOERR_DIR_FSYNC):
                 disk.do(SyncFolder(folder_of(name)))
 
     def _held(self) -> SimDisk:
@@ -89,17 +88,17 @@ class _SimVfsFile(apsw.VFSFile):
         super().__init__("", name, flags)
 
     def xWrite(self, data: Any, offset: int) -> None:  # noqa: ANN401  any buffer
-        with _sqlite_errors(apsw.SQLITE_IOERR_WRITE):
+        with _WRITING:
             self._disk.do(Write(self._file, offset, bytes(data)))
         super().xWrite(data, offset)
 
     def xTruncate(self, newsize: int) -> None:
-        with _sqlite_errors(apsw.SQLITE_IOERR_TRUNCATE):
+        with _SqliteErrors(apsw.SQLITE_IOERR_TRUNCATE):
             self._disk.do(Truncate(self._file, newsize))
         super().xTruncate(newsize)
 
     def xSync(self, flags: int) -> None:
-        with _sqlite_errors(apsw.SQLITE_IOERR_FSYNC):
+        with _SqliteErrors(apsw.SQLITE_IOERR_FSYNC):
             self._disk.do(Sync(self._file))
             if self._sync_folder:
                 self._disk.do(SyncFolder(folder_of(self._at)))
@@ -109,13 +108,25 @@ class _SimVfsFile(apsw.VFSFile):
         return apsw.SQLITE_IOCAP_POWERSAFE_OVERWRITE  # what the system's VFS says, wherever the folder is
 
 
-@contextmanager
-def _sqlite_errors(code: int) -> Iterator[None]:
-    """OSError as SQLite's own VFS reports it."""
-    try:
-        yield
-    except OSError as exc:
-        raise _error(apsw.SQLITE_FULL if exc.errno == errno.ENOSPC else code) from exc
+class _SqliteErrors:
+    """OSError as SQLite's own VFS reports it. A class: a generator would take as long as the write it guards."""
+
+    __slots__ = ("_code",)
+
+    def __init__(self, code: int) -> None:
+        self._code = code
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, exc: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if isinstance(exc, OSError):
+            raise _error(apsw.SQLITE_FULL if exc.errno == errno.ENOSPC else self._code) from exc
+
+
+_WRITING = _SqliteErrors(apsw.SQLITE_IOERR_WRITE)
 
 
 def _error(code: int) -> apsw.Error:
