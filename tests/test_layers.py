@@ -26,7 +26,8 @@ WAITERS = {"trio", "trio_util", "httpx", "hypercorn", "coredis", "apsw", "socket
 # Where that is allowed: a whole folder, or `folder/file`.
 WAITS = {
     "kit/retry", "kit/http", "kit/notify", "kit/blocking", "kit/group_commit", "kit/sqlite", "kit/datadir",
-    "duty/log", "gorpc/client", "gorpc/server", "gorpc/wire", "store/sqlite", "store/memory", "store/queue", "store/rows", "store/certificates", "status/watch",
+    "gorpc/client", "gorpc/server", "gorpc/wire",
+    "duty/log", "store/sqlite", "store/memory", "store/queue", "store/rows", "store/certificates", "status/watch",
     "status/runner", "status/local", "mainnode/agree", "mainnode/backfill", "mainnode/client",
     "mainnode/server", "quorum/finder", "quorum/watch", "quorum/verify", "batches/local", "batches/keeper",
     "batches/feeder", "protection/clone",
