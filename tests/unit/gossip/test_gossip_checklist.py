@@ -1,6 +1,6 @@
 """Which test answers for which row of the network's must-reject tables, and for which test of the reference.
 
-A name is a test function of this folder, or `file::function` of another one under tests/. What has no test has a reason.
+A name is a test function of this folder, or `file::function` of another one. What has no test has a reason.
 """
 
 import ast
