@@ -69,8 +69,11 @@ class Log:
 
     @property
     def key(self) -> bytes:
-        """36 bytes that name this log for ever: the block's hash and the index. After a reorg it is another log."""
-        return self.block.hash + self.index.to_bytes(4, "big")
+        """44 bytes that name this log for ever, in the order of the chain: block number, index, block hash.
+
+        After a reorg it is another log. The hash comes last so that keys sort, and a database appends them.
+        """
+        return self.block.number.to_bytes(8, "big") + self.index.to_bytes(4, "big") + self.block.hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,7 @@ class Step:
 
     logs: Sequence[Log]
     cursor: bytes
-    scanned: BlockNumber
-    """Everything up to here is delivered (the last block perhaps in part: the rest comes in the next step)."""
-    void_above: BlockNumber | None = None
+    scanned: int
+    """Everything up to this block is delivered (it perhaps in part: the rest comes in the next step); -1: nothing."""
+    void_above: int | None = None
+    """-1: above nothing, that is everything."""
