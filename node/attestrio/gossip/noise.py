@@ -237,8 +237,12 @@ class NoiseReceiver:
         A frame inside one piece is decrypted where it lies, one across pieces is copied once.
         """
         if self._end is None:
+            view = memoryview(ciphertext)
             try:
-                self._cut(memoryview(ciphertext))
+                if not self._partial and len(view) > LENGTH.size and _frame_size(view) == len(view):
+                    self._open(view[LENGTH.size :])  # nearly every piece is one small frame
+                else:
+                    self._cut(view)
             except PeerError as end:
                 self._end = end.with_traceback(None)  # which would keep the piece in memory
 

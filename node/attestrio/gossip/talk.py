@@ -83,7 +83,7 @@ class Talk:
         self.jobs: deque[Job] = deque()
         self.urgent = True
         """Whether output or deadline must not wait: `take_output` now. Only answers to pushes of votes may."""
-        self._surplus: list[CountVotes] = []  # put off until `catch_up`; at most one a stream
+        self._put_off: list[CountVotes] = []  # until `catch_up`; at most one a stream
         self._shared = shared
         self._outbox = shared.outbox()
         specs = {spec.capability: spec for spec in shared.rules.specs()}
@@ -135,7 +135,7 @@ class Talk:
     @property
     def lags(self) -> bool:
         """Whether something was put off: `catch_up` when there is nothing else to do."""
-        return bool(self._surplus) or self._calls.has_output
+        return bool(self._put_off) or self._calls.has_output
 
     def take_output(self) -> bytes:
         """What has to be sent, taken out."""
@@ -143,12 +143,13 @@ class Talk:
         return self._calls.take_output()
 
     def catch_up(self, now: float) -> None:
-        """Count what was put off, then send what is new. To be called after the votes have changed."""
-        surplus, self._surplus = self._surplus, []
-        for job in surplus:
+        """Count and answer what was put off, then send what is new. To be called after the votes have changed."""
+        put_off, self._put_off = self._put_off, []
+        for job in put_off:
             assert self._shared.votes is not None
             try:
-                self._shared.votes.add(job.votes)
+                if job.votes:
+                    self._shared.votes.add(job.votes)
             except PeerError as exc:
                 self.refuse(job.stream, exc, now)
             else:
@@ -250,21 +251,22 @@ class Talk:
             self._calls.refuse(request.stream, now)
             self._was_refused(request.spec, exc, now)
         else:
-            if request.spec.capability != _VOTES:
-                self.urgent = True
             if body is not None:
+                self.urgent = True
                 self._shared.on_served(request.spec.name, True)
                 self._calls.respond(request.stream, body, now)
 
     def _answer_untrusted(self, request: Request) -> bytes | None:
-        """The answer, or None when it becomes a job. Raises PeerError: no answer."""
+        """The answer, or None when it comes later. Raises PeerError: no answer."""
         capability, body = request.spec.capability, request.body
         if capability == _VOTES:
-            return self._votes_untrusted(request)
+            self._votes_untrusted(request)
+            return None
         if capability == _PING:
             return ping.answer_untrusted(body)
         if capability == _GET_BATCH:
             self.jobs.append(GiveBatch(request.stream, get_batch.request_untrusted(body)))
+            self.urgent = True
             return None
         if capability == _BATCHES:
             self._range_untrusted(body)
@@ -279,7 +281,7 @@ class Talk:
         addrs.request_untrusted(body)
         return DONE
 
-    def _votes_untrusted(self, request: Request) -> bytes | None:
+    def _votes_untrusted(self, request: Request) -> None:
         shared = self._shared
         votes = shared.codec.decode_untrusted(request.body)
         assert self._outbox is not None
@@ -288,13 +290,13 @@ class Talk:
         if len(votes) > INLINE_VOTES:
             self.jobs.append(CountVotes(request.stream, votes))
             self.urgent = True
-            return None
+            return
         agreed = shared.votes.agreed
-        if agreed is not None and all(vote.batch.number <= agreed.number for vote in votes):
-            self._surplus.append(CountVotes(request.stream, votes))  # the certificate that is on its way comes first
-            return None
-        shared.votes.add(votes)
-        return DONE
+        if agreed is None or any(vote.batch.number > agreed.number for vote in votes):
+            shared.votes.add(votes)
+            votes = []
+        # The answer can wait, and so can votes beyond the quorum: the certificate that is on its way comes first.
+        self._put_off.append(CountVotes(request.stream, votes))
 
     def _range_untrusted(self, body: bytes) -> None:
         told, fetch = push_batch_store_state.request_untrusted(body), self._shared.fetch
