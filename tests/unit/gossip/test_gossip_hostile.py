@@ -122,7 +122,7 @@ async def test_frames_of_kind_3_cost_those_who_send_them_their_connection(frame)
                 async with peer.talking():
                     await peer.call("ping", PING)
                     await peer.send(bytes.fromhex(frame))
-                    await peer.wait_closed(1)
+                    await peer.wait_closed(5)
             await them.assert_unnoticed()
 
 
@@ -216,6 +216,7 @@ async def test_a_request_drop_by_drop_holds_nobody_up(autojump_clock):
 async def test_a_thousand_connections_without_a_handshake_do_not_keep_a_good_peer_out():
     """At 200 a second: they are through in 5 s, and the good peer with them. 64 are kept at a time."""
     async with company(accept_rate=Rate(10, 0.005)) as them:
+        await them.assert_unnoticed()
         tasks, files = living(), descriptors()
         host, port = them.node.address.split(":")
         socks = []
