@@ -8,7 +8,7 @@ from typing import Final
 
 from attestrio.l1.api import Address
 
-DECLARED: Final = re.compile(r"\s*(\w+)\s*\((.*)\)\s*(?:returns\s*\((.*)\)\s*)?", re.DOTALL)
+DECLARED: Final = re.compile(r"\s*(\w+)\s*\((.*?)\)\s*(?:returns\s*\((.*)\)\s*)?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

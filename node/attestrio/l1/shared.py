@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
-import outcome
 import trio
 
 from attestrio.l1.api import Address, At, BlockNumber, BlockRef, Chain, Header, Log, LogFilter
@@ -23,16 +22,18 @@ class SingleFlight(Generic[V]):
         """What `fn` returns or raises, called by one of those who ask; if that one is cancelled, the next calls it."""
         while (flight := self._flying.get(key)) is not None:
             await flight.over.wait()
-            if flight.result is not None:
-                return flight.result.unwrap()
+            if flight.error is not None:
+                raise flight.error
+            if flight.done:
+                return flight.value
         flight = self._flying[key] = _Flight()
         try:
             value = await fn()
         except Exception as exc:  # whatever it is, those who wait get it too
-            flight.result = outcome.Error(exc)
+            flight.error = exc
             raise
         else:
-            flight.result = outcome.Value(value)
+            flight.value, flight.done = value, True
             return value
         finally:
             del self._flying[key]
@@ -40,11 +41,16 @@ class SingleFlight(Generic[V]):
 
 
 class _Flight(Generic[V]):
-    __slots__ = ("over", "result")
+    """One call under way; neither `done` nor an `error` when it is over: who called was cancelled."""
+
+    __slots__ = ("done", "error", "over", "value")
+
+    value: V
 
     def __init__(self) -> None:
         self.over = trio.Event()
-        self.result: outcome.Outcome[V] | None = None
+        self.done = False
+        self.error: Exception | None = None
 
 
 class SharedChain:
