@@ -223,21 +223,17 @@ class GoRpcClient:
 
 def _answer(gob: GobDecoder, call: _Waiting[Any] | None, pair: Pair[ResponseHeader]) -> None:
     """Give an answer to whoever waits for it. Raises GobTooLarge."""
-    header = pair.header
-    try:
-        if call is None or call.answered.is_set() or header.error:  # nobody waits any more, or it means nothing
-            gob.skip(pair.body)
-            reply = None
-        else:
-            reply = gob.value(pair.body, call.method.reply)
-    except BadGobValue as exc:
-        error: SourceError | None = None if call is None else AnswerUnreadable(call.method.name, str(exc))
-        reply = None
-    else:
-        error = None
-    if call is None or call.answered.is_set():
+    if call is None or call.answered.is_set():  # nobody waits any more
         return
-    call.end(reply, CallFailed(call.method.name, header.error) if header.error else error)
+    if pair.header.error:  # the body means nothing
+        call.end(None, CallFailed(call.method.name, pair.header.error))
+        return
+    try:
+        reply = gob.value(pair.body, call.method.reply)
+    except BadGobValue as exc:
+        call.end(None, AnswerUnreadable(call.method.name, str(exc)))
+    else:
+        call.end(reply, None)
 
 
 async def _agree(stream: trio.abc.Stream) -> bytes:

@@ -96,7 +96,7 @@ class PairReader(Generic[H]):
         self.gob.feed(data)
 
     def next_pair(self) -> Pair[H] | None:
-        """The next header with its body, or None: feed more. Before the next one, decode or skip the body.
+        """The next header with its body, or None: feed more.
 
         Raises BadGob, GobTooLarge: the connection ends here.
         """

@@ -207,13 +207,12 @@ class Connection:
     def _work(self, pair: Pair[RequestHeader]) -> Work:
         """What a call has to do. Bodies are decoded here, in the order of the stream, as they may define types."""
         handler = self._methods.get(pair.header.method)
+        if handler is None:
+            return f"rpc: can't find method {pair.header.method}"
         try:
-            if handler is None:
-                self._reader.gob.skip(pair.body)
-                return f"rpc: can't find method {pair.header.method}"
             return handler, self._reader.gob.value(pair.body, handler.method.arg)
         except BadGobValue as exc:
-            return f"gob: {exc}" if handler is not None else f"rpc: can't find method {pair.header.method}"
+            return f"gob: {exc}"
 
     async def _call(self, header: RequestHeader, work: Work) -> None:
         try:

@@ -14,16 +14,19 @@ from attestrio.gorpc.gob.numbers import (
     MAX_UINT_BYTES,
     STRING,
     UINT,
+    encode_uint,
     int_untrusted,
     length_untrusted,
     text_untrusted,
     uint_untrusted,
 )
 from attestrio.gorpc.gob.shapes import ByteArray, Int, Shape, Struct, Text, Uint, UintArray, zeros
-from attestrio.gorpc.gob.skip import skip_untrusted
-from attestrio.gorpc.gob.types import ArrayType, StructType, WireType, definition_untrusted
+from attestrio.gorpc.gob.skip import INTERFACE, Unfinished, skip_untrusted
+from attestrio.gorpc.gob.types import ArrayType, StructType, WireType, definition_untrusted, refers_to
 
 T = TypeVar("T")
+
+MAX_PIECES: Final = 8  # of one value, each behind a definition inside it
 
 Op = Callable[[bytes, int], tuple[object, int]]
 """Takes one value out of a payload: the value, and where it ends. Raises BadGobValue, IndexError at the end."""
@@ -62,12 +65,15 @@ class GobDecoder:
         self._types: dict[int, WireType] = {}
         self._definition_bytes = 0
         self._expects_value = False  # a definition has come, so its value has to
+        self._interfaces = False  # whether there are types whose values may go on in the next message
+        self._held = b""  # a value that does
+        self._pieces = 0  # of it
         self._ops: dict[tuple[int, Shape[object]], Op | BadGobValue] = {}
 
     @property
     def partial(self) -> bool:
         """Whether something has come that is not whole yet."""
-        return bool(self._buffer) or self._expects_value
+        return bool(self._buffer) or bool(self._held) or self._expects_value
 
     def feed(self, data: bytes | bytearray) -> None:
         """Take the next piece, of any length."""
@@ -79,16 +85,22 @@ class GobDecoder:
         Raises BadGob, GobTooLarge (before the message is buffered): the stream ends here.
         """
         while (payload := self._next_payload()) is not None:
+            if self._held:
+                payload = self._join(payload)
             try:
                 id, at = int_untrusted(payload, 0)
-                if id >= 0:
-                    self._expects_value = False
-                    return Message(id, payload, at)
-                if self._define(-id, payload, at) != len(payload):
+                if id < 0 and self._define(-id, payload, at) != len(payload):
                     raise BadGob("a type definition with something behind it")
             except (BadGobValue, IndexError) as exc:
                 raise BadGob(f"not a message: {exc}") from None
-            self._expects_value = True
+            if id < 0:
+                self._expects_value = True
+                continue
+            message = Message(id, payload, at)
+            self._held = payload if self._interfaces and self._goes_on(message) else b""
+            if not self._held:
+                self._expects_value, self._pieces = False, 0
+                return message
         return None
 
     def value(self, message: Message, shape: Shape[T]) -> T:
@@ -103,19 +115,9 @@ class GobDecoder:
             if not isinstance(shape, Struct):
                 at = _alone(data, at)
             value, _ = op(data, at)
-        except IndexError:
+        except (IndexError, Unfinished):
             raise BadGobValue("the value is cut short") from None
         return cast("T", value)
-
-    def skip(self, message: Message) -> None:
-        """Let a value go by, for the definitions inside. Raises as `value`."""
-        data, at = message.payload, message.at
-        try:
-            if not isinstance(self._types.get(message.type_id), StructType):
-                at = _alone(data, at)
-            self._skip(message.type_id, data, at)
-        except IndexError:
-            raise BadGobValue("the value is cut short") from None
 
     # --- framing and definitions
 
@@ -139,6 +141,39 @@ class GobDecoder:
         del buffer[:end]
         return payload
 
+    def _join(self, payload: bytes) -> bytes:
+        """The value so far and its next piece, as if it had been one message: with its length, as inside a message."""
+        whole = self._held + encode_uint(len(payload)) + payload
+        self._pieces += 1
+        if len(whole) > self._limits.max_message_bytes:
+            raise GobTooLarge("message bytes", len(whole), self._limits.max_message_bytes)
+        if self._pieces > MAX_PIECES:
+            raise GobTooLarge("pieces of a value", self._pieces, MAX_PIECES)
+        return whole
+
+    def _goes_on(self, message: Message) -> bool:
+        """Whether the next message is the rest of this one; takes in the definitions inside."""
+        try:
+            at = message.at
+            if not isinstance(self._types.get(message.type_id), StructType):
+                at = _alone(message.payload, at)
+            self._skip(message.type_id, message.payload, at)
+        except Unfinished:
+            return True
+        except (BadGobValue, IndexError):
+            return False  # whoever wants the value finds out
+        return False
+
+    def _define_again(self, id: int, data: bytes, at: int) -> int:
+        """A definition inside a value, which may be walked through more than once."""
+        known = self._types.get(id)
+        if known is None:
+            return self._define(id, data, at)
+        wire, end = definition_untrusted(data, at)
+        if wire != known:
+            raise BadGobValue(f"type {id} is defined twice")
+        return end
+
     def _define(self, id: int, data: bytes, at: int) -> int:
         if id < FIRST_ID or id in self._types:
             raise BadGobValue(f"type {id} is defined twice")
@@ -149,12 +184,13 @@ class GobDecoder:
         if self._definition_bytes > self._limits.max_definition_bytes:
             raise GobTooLarge("definition bytes", self._definition_bytes, self._limits.max_definition_bytes)
         self._types[id] = wire
+        self._interfaces |= refers_to(wire, INTERFACE)
         # What could not be read before, for want of this type, can be now.
         self._ops = {key: op for key, op in self._ops.items() if not isinstance(op, BadGobValue)}
         return end
 
     def _skip(self, id: int, data: bytes, at: int) -> int:
-        return skip_untrusted(self._types, self._define, id, data, at)
+        return skip_untrusted(self._types, self._define_again, id, data, at)
 
     # --- one reader for each pair of their type and our shape
 

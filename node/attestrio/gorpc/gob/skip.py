@@ -13,12 +13,17 @@ MAX_DEPTH: Final = 32  # of values in values
 
 BOOL, INT, UINT, FLOAT, BYTES, STRING, COMPLEX, INTERFACE = range(1, 9)
 
+
+class Unfinished(Exception):
+    """The value goes on in the next message, where it stops here: behind a definition inside it."""
+
+
 Define = Callable[[int, bytes, int], int]
 """Takes in the definition of a type that starts there; where it ends."""
 
 
 def skip_untrusted(types: Mapping[int, WireType], define: Define, id: int, data: bytes, at: int, depth: int = 0) -> int:
-    """Where a value of type `id` ends that starts at `at`. Raises BadGobValue, IndexError at the end.
+    """Where a value of type `id` ends that starts at `at`. Raises BadGobValue, Unfinished, IndexError at the end.
 
     Every value takes at least a byte, so that this is linear in the message, whatever lengths are claimed.
     """
@@ -76,13 +81,17 @@ def _skip_struct(fields: tuple[tuple[str, int], ...], inner: Callable[[int, int]
 def _skip_interface(define: Define, data: bytes, at: int) -> int:
     """string name | (int -id | wireType | uint length)* | int id | uint length | that many bytes; nil is an empty name.
 
-    The length behind a definition is that of what follows, and of no use.
+    The length behind a definition is that of what follows, and of no use: where the interface is not itself inside
+    another, Go ends the message behind the definition, and it is that of the next one. Raises Unfinished there.
     """
     length, at = length_untrusted(data, at)
     if not length:
         return at
     id, at = int_untrusted(data, at + length)
     while id < 0:
-        _, at = uint_untrusted(data, define(-id, data, at))
+        at = define(-id, data, at)
+        if at == len(data):
+            raise Unfinished
+        _, at = uint_untrusted(data, at)
         id, at = int_untrusted(data, at)
     return _skip_bytes(data, at)

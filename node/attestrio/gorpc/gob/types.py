@@ -48,6 +48,19 @@ WireType = ArrayType | SliceType | MapType | StructType | OpaqueType
 Reader = Callable[[bytes, int], tuple[Any, int]]
 
 
+def refers_to(wire: WireType, id: int) -> bool:
+    """Whether a value of the type holds values of type `id`, one step down."""
+    match wire:
+        case ArrayType(elem) | SliceType(elem):
+            return elem == id
+        case MapType(key, elem):
+            return id in (key, elem)
+        case StructType(fields):
+            return any(id == field_id for _, field_id in fields)
+        case OpaqueType():
+            return False
+
+
 def definition_untrusted(data: bytes, at: int) -> tuple[WireType, int]:
     """A wireType and where it ends. Its own idea of its id and name does not matter. Raises BadGobValue, IndexError."""
     kinds, at = _read_struct(data, at, _KINDS)
