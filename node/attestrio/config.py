@@ -129,7 +129,8 @@ class BatchesSection(Section, frozen=True):
     """JSON lines of {"number", "hash"}, appended to by whatever seals batches."""
     poll_s: float = 1.0
     first: int | None = None
-    """First batch of this genesis: the one that holds L2 block `genesis.first_block`."""
+    """First batch of this genesis: the one that holds L2 block `genesis.first_block`. A node that is told asks its
+    main node for all certificates from there on, and not only for those since its own first."""
 
     def __post_init__(self) -> None:
         _positive(poll_s=self.poll_s)

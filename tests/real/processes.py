@@ -66,9 +66,9 @@ class Running:
 
 
 @asynccontextmanager
-async def started(*tokens, **options):
+async def started(*tokens, timeout_s=TIMEOUT_S, **options):
     """A command as a process, killed at the end if it still runs."""
-    with trio.fail_after(TIMEOUT_S):
+    with trio.fail_after(timeout_s):
         process = await trio.lowlevel.open_process(
             [*ATTESTRIO, *map(str, tokens)],
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment(), **options},

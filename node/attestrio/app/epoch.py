@@ -128,8 +128,8 @@ class EpochParts:
             ).run  # fmt: skip
             if (sources := certificate_sources(self.main_node)) and config.serve is None:
                 yield CertificateBackfill(
-                    epoch.status, sources, epoch.store, genesis, committee, config.poll_s, on_certificate,
-                    self.given.run_blocking,
+                    epoch.status, sources, epoch.store, genesis, committee, epoch.first_batch, config.poll_s,
+                    on_certificate, self.given.run_blocking,
                 ).run  # fmt: skip
             if self.given.link is not None:
                 yield partial(self.given.link.run, epoch.votes)

@@ -45,10 +45,12 @@ class CertificateBackfill:
     has them all. Who signed may differ from node to node; that enough have, for this hash, is verified before anything
     is stored, so it does not matter whom the answer comes from.
 
-    Asked for is what lies below the status, from the first certificate stored here on (without one, from the first
-    status heard): what the node missed, not what was before its time. One call at a time.
+    Asked for is what lies below the status, from where attestation begins, if this node was told. One that was not
+    has no history to complete: it begins at its first certificate or, without one, at the first status it hears. One
+    call at a time.
 
     Args:
+      first: where attestation begins; None on a node that was not told.
       sources: asked in this order until one has the certificate.
       patience_s: between a new status and the look for gaps, in which the node's own certificates come in; and between
         two attempts while sources fail.
@@ -60,13 +62,14 @@ class CertificateBackfill:
     store: BatchStore
     genesis: GenesisHash
     committee: Committee
+    first: BatchNumber | None
     patience_s: float
     on_certificate: Callable[[BatchQC], None] = lambda certificate: None
     run_blocking: RunBlocking = in_thread
 
     async def run(self) -> NoReturn:
         """Fill for ever. Raises QCConflict: the committee has certified another hash than this node holds."""
-        position: BatchNumber | None = None
+        position = self.first
         async for status in self.watch.subscribe():
             if status.next_batch is None:
                 continue
@@ -103,13 +106,21 @@ class CertificateBackfill:
                 failed.append(exc)
                 continue
             if certificate is not None and await self._holds(number, certificate, source.name):
-                known = await self.store.qc(number) is not None
-                await self.store.persist_qc(certificate)  # also if known by now: a conflict has to be seen
-                if not known:
-                    self.on_certificate(certificate)
+                await self._keep(certificate)
                 return
         if failed:  # one that does not know the method counts only when nobody else may have it
             raise min(failed, key=lambda exc: isinstance(exc, MethodMissing))
+
+    async def _keep(self, certificate: BatchQC) -> None:
+        """A certificate waits for its batch, as always. A node without whole batches has nothing to wait for: it holds
+        a batch when it knows number, hash and genesis, and the committee has just told it."""
+        number = certificate.batch.number
+        if self.store.held.last is None and number >= self.store.persisted.next():
+            await self.store.put_batch_to_sign(certificate.batch)
+        known = await self.store.qc(number) is not None
+        await self.store.persist_qc(certificate)  # also if known by now: a conflict has to be seen
+        if not known:
+            self.on_certificate(certificate)
 
     async def _holds(self, number: BatchNumber, certificate: BatchQC, name: str) -> bool:
         got = certificate.batch.number

@@ -120,7 +120,7 @@ class MainNodeClient:
         return await self._ask(BATCH_TO_ATTEST, (int(number),), BatchJson, batch_untrusted)
 
     async def certificate(self, number: BatchNumber) -> BatchQC | None:
-        """What the main node has as certificate of batch `number`, not verified; only an attestrio main node knows the method.
+        """The certificate of batch `number`, not verified; only an attestrio main node knows the method.
 
         Some 200 bytes for each signer: above 5,000 of them `max_answer_bytes` has to be raised, as for the genesis.
         """

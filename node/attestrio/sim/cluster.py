@@ -139,7 +139,7 @@ class Cluster:
             "protection": {"listen_s": self.spec.listen_s},
             "keys": {"attester_file": "attester.key"},
             "main_node": {"poll_s": self.spec.poll_s},
-            "batches": {"poll_s": self.spec.poll_s},
+            "batches": {"poll_s": self.spec.poll_s, "first": 0},
             "gossip": self._gossip(),
         }
         self._write_config(MAIN, main)

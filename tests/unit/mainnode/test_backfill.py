@@ -18,6 +18,7 @@ from attestrio.roles import (
     BatchQC,
     Committee,
     GenesisHash,
+    SyncBatch,
     WeightedAttester,
 )
 from attestrio.status import AttestationStatus, AttestationStatusWatch
@@ -42,6 +43,10 @@ def certificate(number, signers=6, content=0, genesis=GENESIS):
     return BatchQC(signed, {key.public(): key.sign_batch(signed).signature for key in KEYS[:signers]})
 
 
+def whole(number):
+    return SyncBatch(BatchNumber(number), (b"payload",), b"proof")
+
+
 @dataclass
 class Source:
     """Has the certificates of all batches, unless `said` has something else for a number: a value or an error."""
@@ -63,8 +68,8 @@ class Source:
 class Away:
     """A node that has certificates of batches `stored`, and hears a status again."""
 
-    def __init__(self, nursery, *sources, stored=()):
-        self.nursery, self.sources, self.stored = nursery, sources, stored
+    def __init__(self, nursery, *sources, stored=(), first=None):
+        self.nursery, self.sources, self.stored, self.first = nursery, sources, stored, first
         self.watch = AttestationStatusWatch(GENESIS)
         self.store = MemoryBatchStore(GENESIS)
         self.fetched = []
@@ -75,7 +80,7 @@ class Away:
             await self.store.put_batch_to_sign(batch(number))
             await self.store.persist_qc(certificate(number))
         service = CertificateBackfill(
-            self.watch, self.sources, self.store, GENESIS, COMMITTEE, PATIENCE_S, self.note, inline
+            self.watch, self.sources, self.store, GENESIS, COMMITTEE, self.first, PATIENCE_S, self.note, inline
         )
         self.nursery.start_soon(service.run)
         return self
@@ -83,9 +88,10 @@ class Away:
     def note(self, certificate):
         self.fetched.append(int(certificate.batch.number))
 
-    async def told(self, number):
+    async def told(self, number, *, sealed=True):
         """The main node names `number`, and this node gets that batch; until all that follows has happened."""
-        await self.store.put_batch_to_sign(batch(number))
+        if sealed:
+            await self.store.put_batch_to_sign(batch(number))
         self.watch.update(AttestationStatus(GENESIS, BatchNumber(number)))
         await trio.sleep(PATIENCE_S + 1)
 
@@ -122,6 +128,40 @@ async def test_a_new_node_asks_for_nothing_before_its_time(nursery, autojump_clo
     await node.told(1_002)
 
     assert source.asked == [1000, 1001]
+
+
+@pytest.mark.parametrize("stored", [[], [5]])
+async def test_a_node_that_was_told_where_attestation_begins_asks_from_there(nursery, autojump_clock, stored):
+    source = Source()
+    node = await Away(nursery, source, stored=stored, first=BatchNumber(3)).start()
+
+    await node.told(7)
+
+    assert await node.has() == [3, 4, 5, 6]
+
+
+async def test_a_node_without_whole_batches_does_not_wait_for_the_next_batch(nursery, autojump_clock):
+    node = await Away(nursery, Source(), stored=[0]).start()
+
+    await node.told(3, sealed=False)
+
+    assert await node.has() == [0, 1, 2]
+    assert (node.store.persisted.first, node.store.persisted.last) == (0, 2)
+
+
+async def test_a_node_with_whole_batches_waits_for_each_and_none_is_passed_over(nursery, autojump_clock):
+    node = await Away(nursery, Source(), first=BatchNumber(0)).start()
+    await node.store.queue_batch(whole(0))
+
+    await node.told(3, sealed=False)
+    before = await node.has()
+    await node.store.queue_batch(whole(1))
+    await node.store.queue_batch(whole(2))
+    await trio.sleep(1)
+
+    assert before == [0]
+    assert await node.has() == [0, 1, 2]
+    assert [number for number in range(3) if await node.store.batch(BatchNumber(number)) == whole(number)] == [0, 1, 2]
 
 
 async def test_its_own_certificate_has_time_to_come(nursery, autojump_clock):
