@@ -591,3 +591,24 @@ async def test_a_peer_that_claims_to_have_everything_is_asked_for_20_and_no_more
 
         assert len(peer.of("get_batch")) == 5  # calls at a time
         assert not peer.closed.is_set()
+
+
+# --- votes for others
+
+
+@both_roles
+async def test_a_vote_is_told_to_everybody_but_whom_it_came_from(autojump_clock, role):
+    async with in_memory() as world, world.talk(index=11) as friend, world.talk(role) as peer:
+        await peer.call("push_batch_votes", push(vote(MEMBERS[0])))
+        world.vote(MEMBERS[1], 5)
+        await trio.sleep(5)
+
+        def told(to):
+            return sorted(
+                one.key.raw
+                for request in to.of("push_batch_votes")
+                for one in VoteCodec().decode_untrusted(request.body)
+            )
+
+        assert told(peer) == [MEMBERS[1].public().raw]
+        assert told(friend) == sorted(secret.public().raw for secret in MEMBERS[:2])
