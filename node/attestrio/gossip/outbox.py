@@ -44,7 +44,8 @@ class Outbox:
         self._log = log
         self._codec = codec
         self._committee = committee
-        self._own = own
+        # Bytes, since a key is compared in Python code; None: there is no vote of our own to wait for.
+        self._own = own.raw if own is not None and own in committee else None
         self._max_bytes = max_bytes
         self._mark = 0
         self._waiting: dict[bytes, SignedBatch] = {}  # by key, oldest first
@@ -74,25 +75,24 @@ class Outbox:
         chosen: list[bytes] = []
         while self._waiting:
             key, vote = self._waiting.popitem()
-            if vote.batch.number < floor or self._heard.get(key) == vote.signature.raw:
-                self._note_own(vote)
-                continue
-            entry = self._codec.entry(vote)
-            if len(entry) > room:
-                self._waiting[key] = vote
-                break
-            room -= len(entry)
-            chosen.append(entry)
-            self._note_own(vote)
+            if vote.batch.number >= floor and self._heard.get(key) != vote.signature.raw:
+                entry = self._codec.entry(vote)
+                if len(entry) > room:
+                    self._waiting[key] = vote
+                    break
+                room -= len(entry)
+                chosen.append(entry)
+            if key == self._own:
+                self._own_number = vote.batch.number
         chosen.reverse()
         return b"".join(chosen) if chosen else None
 
     def is_own_due(self) -> bool:
         """Whether the own vote for the newest batch that others vote for is still to be made. O(new votes)."""
-        if self._own is None or self._own not in self._committee:
+        if self._own is None:
             return False
         self._gather()
-        return self._own_number < self._highest and self._own.raw not in self._waiting
+        return self._own_number < self._highest and self._own not in self._waiting
 
     def _gather(self) -> None:
         newer, self._mark = self._log.newer_than(self._mark)
@@ -100,8 +100,5 @@ class Outbox:
             key = vote.key.raw
             self._waiting.pop(key, None)  # replaced, and as new as its newest
             self._waiting[key] = vote
-            self._highest = max(self._highest, vote.batch.number)
-
-    def _note_own(self, vote: SignedBatch) -> None:
-        if vote.key == self._own:
-            self._own_number = vote.batch.number
+            if vote.batch.number > self._highest:
+                self._highest = vote.batch.number
