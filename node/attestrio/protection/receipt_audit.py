@@ -26,6 +26,7 @@ from attestrio.protection.receipt_lines import (
     line_untrusted,
     tail_of,
 )
+from attestrio.protection.receipt_segments import name_of_full, open_files
 
 PRINTABLE = bytes(range(0x20, 0x7F))  # what a canonical line consists of
 SEARCHES: tuple[tuple[int, Sequence[Sequence[bytes]]], ...] = (
@@ -52,6 +53,8 @@ class Fault:
     offset: int
     end: int
     problem: str
+    full: int | None = None
+    """The full file of the log it is in, by its number; None: the newest one. Offsets count from its beginning."""
 
     @property
     def exact(self) -> bool:
@@ -65,7 +68,7 @@ class Verdict:
     receipts: int
     head: bytes
     size: int
-    """Bytes of the receipts that hold: from there on nothing is proven."""
+    """Bytes of the receipts that hold, in all files of the log: from there on nothing is proven."""
     torn: int
     """Bytes after the last whole line: a crash while it was written, repaired when the log is opened next."""
     fault: Fault | None
@@ -82,12 +85,13 @@ class ReceiptsAltered(StorageUnusable):
 
     def __init__(self, path: str | Path, fault: Fault) -> None:
         where = f"byte {fault.offset}" if fault.exact else f"within bytes {fault.offset} to {fault.end - 1}"
-        super().__init__(f"{path}: altered from {where} on, in receipt {fault.seq}: {fault.problem}")
-        self.path, self.fault = path, fault
+        file = Path(path) if fault.full is None else name_of_full(Path(path), fault.full)
+        super().__init__(f"{file}: altered from {where} on, in receipt {fault.seq}: {fault.problem}")
+        self.path, self.fault = file, fault
 
 
 def verify_receipts(path: str | Path, *, head: bytes | None = None) -> Verdict:
-    """Recompute the chain and every signature of a log; stops at the first fault.
+    """Recompute the chain and every signature of a log, its full files included; stops at the first fault.
 
     Args:
       head: hash of a receipt that has to be in the log, from somewhere else (a note, a vote on record): without it
@@ -95,8 +99,8 @@ def verify_receipts(path: str | Path, *, head: bytes | None = None) -> Verdict:
 
     Raises StorageUnusable when the file cannot be read. About 0.1 ms a receipt, memory for one line.
     """
-    with storage_errors(str(path)), Path(path).open("rb") as file:
-        return _Audit(file, head).run()
+    with storage_errors(str(path)):
+        return _Audit(Path(path), head).run()
 
 
 def read_receipts(path: str | Path) -> Iterator[tuple[ReceiptLine, bytes]]:
@@ -104,58 +108,71 @@ def read_receipts(path: str | Path) -> Iterator[tuple[ReceiptLine, bytes]]:
 
     Raises StorageUnusable: ReceiptsAltered at the first line that does not hold. A torn end is left out.
     """
-    at = 0
-    with storage_errors(str(path)), Path(path).open("rb") as file:
-        for seq, line in enumerate(_lines(file), 1):
-            if not line.endswith(b"\n") and len(line) <= MAX_LINE:
-                return
-            try:
-                made = line_untrusted(line[:-1]) if holds(line[:-1]) else None
-            except PeerError:
-                made = None
-            if made is None:
-                fault = Fault(
-                    seq, at, at + len(line), "it does not match its hash; `attestrio receipt verify` says more"
-                )
-                raise ReceiptsAltered(path, fault)
-            yield made, hash_of(line[:-1])
-            at += len(line)
+    seq = 0
+    with storage_errors(str(path)):
+        for full, file in open_files(Path(path)):
+            at = 0
+            for line in _lines(file):
+                seq += 1
+                if not line.endswith(b"\n") and len(line) <= MAX_LINE and full is None:
+                    return
+                made = _whole_line(line)
+                if made is None:
+                    problem = "it does not match its hash; `attestrio receipt verify` says more"
+                    raise ReceiptsAltered(path, Fault(seq, at, at + len(line), problem, full))
+                yield made, hash_of(line[:-1])
+                at += len(line)
 
 
 class _Audit:
-    """One pass over one file."""
+    """One pass over the files of one log."""
 
-    def __init__(self, file: BinaryIO, wanted: bytes | None) -> None:
-        self._file = file
+    def __init__(self, path: Path, wanted: bytes | None) -> None:
+        self._path = path
         self._wanted = wanted
         self._found = wanted is None or wanted == FIRST_PREV
         self._seq = 0
         self._head = FIRST_PREV
-        self._at = 0
+        self._size = 0
+        self._full: int | None = None  # number of the file that is read
+        self._at = 0  # in it
         self._before = b""  # the line the head is the hash of
+        self._before_in: int | None = None
+        self._before_at = 0
 
     def run(self) -> Verdict:
-        for line in _lines(self._file):
-            if len(line) > MAX_LINE:
-                return self._end(0, self._fault(self._at, self._at + len(line), f"longer than {MAX_LINE} bytes"))
-            if not line.endswith(b"\n"):
-                return self._end(len(line), self._check_torn(line))
-            fault = self._check(line[:-1])
+        torn, fault = 0, None
+        for full, file in open_files(self._path):
+            self._full, self._file, self._at = full, file, 0
+            torn, fault = self._read()
             if fault is not None:
-                return self._end(0, fault)
-            self._before, self._head = line[:-1], hash_of(line[:-1])
-            self._seq += 1
-            self._at += len(line)
-            self._found = self._found or self._head == self._wanted
-        return self._end(0, None)
-
-    def _end(self, torn: int, fault: Fault | None) -> Verdict:
+                break
         if fault is None and not self._found:
             fault = self._fault(self._at, self._at + 1, "it ends without the receipt it has to contain")
-        return Verdict(self._seq, self._head, self._at, 0 if fault else torn, fault)
+        return Verdict(self._seq, self._head, self._size, 0 if fault else torn, fault)
+
+    def _read(self) -> tuple[int, Fault | None]:
+        """One file to its end, or to the first fault; how many bytes of a torn line it ends with."""
+        for line in _lines(self._file):
+            if len(line) > MAX_LINE:
+                return 0, self._fault(self._at, self._at + len(line), f"longer than {MAX_LINE} bytes")
+            if not line.endswith(b"\n"):
+                return len(line), self._check_torn(line)
+            fault = self._check(line[:-1])
+            if fault is not None:
+                return 0, fault
+            self._before, self._before_in, self._before_at = line[:-1], self._full, self._at
+            self._head = hash_of(line[:-1])
+            self._seq += 1
+            self._at += len(line)
+            self._size += len(line)
+            self._found = self._found or self._head == self._wanted
+        if self._full is not None and self._full != self._seq:
+            return 0, self._fault(self._at, self._at + 1, f"it ends here and not with receipt {self._full}")
+        return 0, None
 
     def _fault(self, start: int, end: int, problem: str) -> Fault:
-        return Fault(self._seq + 1, start, end, problem)
+        return Fault(self._seq + 1, start, end, problem, self._full)
 
     def _check(self, line: bytes) -> Fault | None:
         if not holds(line):
@@ -167,7 +184,8 @@ class _Audit:
         except PeerError as exc:
             return self._fault(*whole, str(exc))
         if made.seq != self._seq + 1:
-            return self._fault(self._at, self._at + 1, f"receipt {made.seq} stands here: receipts are missing")
+            file = "" if self._at else f" (no {name_of_full(self._path, made.seq - 1).name})"
+            return self._fault(self._at, self._at + 1, f"receipt {made.seq} stands here: receipts are missing{file}")
         if made.prev != self._head:
             return self._blame_before(made)
         try:
@@ -180,15 +198,17 @@ class _Audit:
         """The line before holds by itself, but it is not the one this line was written after."""
         if not self._before:
             return self._fault(self._at, self._at + 1, "the receipts before it are missing")
-        begin = self._at - len(self._before) - 1
+        begin = self._before_at
         problem = "it was replaced: the receipt after it was written after another"
         found = _search(self._before[:-TAIL], made.prev)
         start, end = (0, len(self._before)) if found is None else (found, found + 1)
-        return Fault(self._seq, begin + start, begin + end, problem)
+        return Fault(self._seq, begin + start, begin + end, problem, self._before_in)
 
     def _check_torn(self, line: bytes) -> Fault | None:
         """A crash leaves the beginning of a line. A whole receipt with something else than a newline is no crash."""
         whole = _whole_prefix(line)
+        if (whole is None or whole == len(line)) and self._full is not None:
+            return self._fault(self._at, self._at + len(line), "it is torn, and no crash tears a full file")
         if whole is None or whole == len(line):
             return None
         return self._fault(self._at + whole, self._at + whole + 1, "something else than a newline ends it")
@@ -214,6 +234,14 @@ class _Audit:
 def _lines(file: BinaryIO) -> Iterator[bytes]:
     while line := file.readline(MAX_LINE + 1):
         yield line
+
+
+def _whole_line(line: bytes) -> ReceiptLine | None:
+    """The receipt of a line with its newline; None where that is not what it is."""
+    try:
+        return line_untrusted(line[:-1]) if line.endswith(b"\n") and holds(line[:-1]) else None
+    except PeerError:
+        return None
 
 
 def _whole_prefix(line: bytes) -> int | None:

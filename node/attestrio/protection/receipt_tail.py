@@ -41,23 +41,25 @@ class WindowTooSmall(Exception):
     """Between `find_end` and the log only: the last group may begin before the window."""
 
 
-def find_end(window: bytes, start: int) -> LogEnd:
+def find_end(window: bytes, start: int, before: LogEnd | None) -> LogEnd:
     """The newest receipt that everything up to it holds; what stands behind it is torn and can go.
 
     Args:
       window: the file from byte `start` on, to its end.
+      before: the receipt the file begins after; None: not known, and any may be the first.
 
     Raises DamagedEnd, WindowTooSmall. What comes before the last group is not looked at: `verify_receipts` does that.
     """
     at = 0 if start == 0 else window.find(b"\n") + 1
     if start and not at:
         raise WindowTooSmall
-    end, first = LogEnd(size=start + at), None
+    hangs = start == 0 and before is not None  # else the first line hangs on nothing that can be seen
+    end, first = before if before is not None and start == 0 else LogEnd(size=start + at), None
     newest: ReceiptLine | None = None
     while (stop := window.find(b"\n", at)) >= 0:
         line = window[at:stop]
         made = _whole(line)
-        if made is None or not _follows(made, newest, end, whole=start == 0):
+        if made is None or not ((newest is None and not hangs) or (made.seq == end.seq + 1 and made.prev == end.head)):
             break
         newest, first = made, first or made
         at = stop + 1
@@ -81,9 +83,3 @@ def _whole(line: bytes) -> ReceiptLine | None:
 
 def _whole_lines(raw: bytes) -> list[ReceiptLine]:
     return [made for line in raw.split(b"\n") if (made := _whole(line)) is not None]
-
-
-def _follows(made: ReceiptLine, newest: ReceiptLine | None, end: LogEnd, *, whole: bool) -> bool:
-    if newest is None and not whole:
-        return True  # the first line of a window hangs on nothing that can be seen
-    return made.seq == end.seq + 1 and made.prev == end.head

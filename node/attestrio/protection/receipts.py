@@ -14,7 +14,6 @@ that were altered later; those end the start.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -28,10 +27,11 @@ import trio
 
 from attestrio.errors import SourceError, StorageUnusable
 from attestrio.kit.blocking import RunBlocking, in_thread
-from attestrio.kit.disk import Disk, DiskFile
+from attestrio.kit.disk import Disk
 from attestrio.kit.group_commit import CLOSE_TIMEOUT_S
 from attestrio.kit.sqlite import storage_error, storage_errors
 from attestrio.protection.receipt_audit import Fault, ReceiptsAltered, Verdict, read_receipts, verify_receipts
+from attestrio.protection.receipt_file import SEGMENT_BYTES, ReceiptFiles
 from attestrio.protection.receipt_lines import (
     BadReceipt,
     CommitteeBrief,
@@ -41,7 +41,7 @@ from attestrio.protection.receipt_lines import (
     UpstreamAnswer,
     line_untrusted,
 )
-from attestrio.protection.receipt_tail import MAX_GROUP_BYTES, WINDOWS, DamagedEnd, LogEnd, WindowTooSmall, find_end
+from attestrio.protection.receipt_tail import LogEnd
 from attestrio.roles import Batch, Committee, SignedBatch
 
 __all__ = [
@@ -63,8 +63,6 @@ __all__ = [
     "read_receipts",
     "verify_receipts",
 ]
-
-log = logging.getLogger("attestrio.protection")
 
 RECEIPTS = "receipts.log"
 """The name of the log in a data directory."""
@@ -96,12 +94,13 @@ class _Job:
 
 
 class ReceiptLog:
-    """An append-only file of receipts. Construct, then `await nursery.start(log.run)`.
+    """An append-only log of receipts. Construct, then `await nursery.start(log.run)`.
 
     Args:
       disk: what the file is written through.
       run_blocking: where it is written; all who wait at that moment share one write and one sync.
       clock: Unix seconds, for the receipts' dates.
+      segment_bytes: after how many a file is full and the next begun; see `receipt_file`.
 
     The start reads the end of the file only, and cuts off what a crash has torn; it costs the same at any length. When
     the disk fails the log ends, because nobody knows any more what is on it: see `kit.group_commit`, case 4.
@@ -114,9 +113,10 @@ class ReceiptLog:
         run_blocking: RunBlocking = in_thread,
         *,
         clock: Callable[[], float] = time.time,
+        segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self.path = Path(path)
-        self._disk = disk
+        self._files = ReceiptFiles(self.path, disk, segment_bytes)
         self._run_blocking = run_blocking
         self._clock = clock
         self._send, self._receive = trio.open_memory_channel[_Job](MAX_QUEUED)
@@ -141,14 +141,14 @@ class ReceiptLog:
         Raises StorageUnusable: ReceiptsAltered for a file in which something else than a torn end does not hold.
         """
         try:
-            file, self._end = await self._run_blocking(self._open)
+            self._end = await self._run_blocking(self._files.open)
             try:
                 self._running = True
                 task_status.started()
-                await self._serve(file)
+                await self._serve()
             finally:
                 with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True), storage_errors(str(self.path)):
-                    await self._run_blocking(file.close)
+                    await self._run_blocking(self._files.close)
         finally:
             self._running = False
             self._refuse_waiting()
@@ -182,18 +182,18 @@ class ReceiptLog:
         else:
             await trio.lowlevel.checkpoint()
 
-    async def _serve(self, file: DiskFile) -> None:
+    async def _serve(self) -> None:
         async for first in self._receive:
             jobs = [first]
             with suppress(trio.WouldBlock, trio.EndOfChannel):
                 while len(jobs) < MAX_GROUP:
                     jobs.append(self._receive.receive_nowait())
-            await self._write(file, [job for job in jobs if not job.abandoned])
+            await self._write([job for job in jobs if not job.abandoned])
 
-    async def _write(self, file: DiskFile, jobs: list[_Job]) -> None:
+    async def _write(self, jobs: list[_Job]) -> None:
         try:
             if jobs:
-                write = partial(self._append, file, self._end, [job.receipt for job in jobs])
+                write = partial(self._append, [job.receipt for job in jobs])
                 self._end, heads = await self._run_blocking(write)
                 for job, head in zip(jobs, heads, strict=True):
                     job.finish(outcome.Value(head))
@@ -204,50 +204,8 @@ class ReceiptLog:
             for job in jobs:
                 job.finish(outcome.Error(self._why_not()))
 
-    def _append(self, file: DiskFile, end: LogEnd, receipts: Sequence[Receipt]) -> tuple[LogEnd, list[bytes]]:
-        """Write and sync; where the log ends now, and the hash of each line. In the worker."""
-        at_ms, heads = int(self._clock() * 1000), list[bytes]()
-        synced, group = end, bytearray()
-        for receipt in receipts:
-            line, head = ReceiptLine(end.seq + 1, end.head, synced.seq, at_ms, receipt).encode()
-            if group and len(group) + len(line) > MAX_GROUP_BYTES:
-                _write_through(file, group)
-                synced, group = end, bytearray()
-                line, head = ReceiptLine(end.seq + 1, end.head, synced.seq, at_ms, receipt).encode()
-            group += line
-            end = LogEnd(end.seq + 1, head, end.size + len(line))
-            heads.append(head)
-        _write_through(file, group)
-        return end, heads
-
-    def _open(self) -> tuple[DiskFile, LogEnd]:
-        """The file and where it goes on; what is torn is gone, and what is left is on disk. In the worker."""
-        with storage_errors(str(self.path)):
-            file = self._disk.open(self.path)
-            try:
-                end = self._find_end(file)
-                if end.size < file.size():
-                    log.warning("%s: %d torn bytes cut off at %d", self.path, file.size() - end.size, end.size)
-                    file.truncate(end.size)
-                file.sync()  # whole lines too may have been in nothing but the page cache of a killed process
-                self._disk.sync_folder(self.path.parent)
-            except BaseException:
-                file.close()
-                raise
-        return file, end
-
-    def _find_end(self, file: DiskFile) -> LogEnd:
-        size = file.size()
-        for most in WINDOWS:
-            start = max(0, size - most)
-            try:
-                return find_end(file.read(start, size - start), start)
-            except WindowTooSmall:
-                continue
-            except DamagedEnd as exc:
-                raise ReceiptsAltered(self.path, exc.fault) from None
-        problem = f"no receipt can be made out in the last {WINDOWS[-1]} bytes"
-        raise ReceiptsAltered(self.path, Fault(0, size - WINDOWS[-1], size, problem))
+    def _append(self, receipts: Sequence[Receipt]) -> tuple[LogEnd, list[bytes]]:
+        return self._files.append(self._end, receipts, int(self._clock() * 1000))
 
     def _refuse_waiting(self) -> None:
         with suppress(trio.WouldBlock, trio.EndOfChannel):
@@ -263,11 +221,6 @@ class ReceiptLog:
         assert error is not None
         error.__cause__ = self._failure
         return error
-
-
-def _write_through(file: DiskFile, group: bytearray) -> None:
-    file.append(bytes(group))
-    file.sync()
 
 
 class Signs(Protocol):
