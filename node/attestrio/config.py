@@ -185,10 +185,19 @@ class GossipSection(Section, frozen=True):
 
     def __post_init__(self) -> None:
         # imported when called: reading a key needs the curve, and most commands have no section [gossip]
-        from attestrio.gossip.rules import MAX_BATCH_BYTES, check_address, inbound_of, outbound_of, rates_of
+        from attestrio.gossip.rules import (
+            MAX_BATCH_BYTES,
+            SHORTEST_PING_S,
+            check_address,
+            inbound_of,
+            outbound_of,
+            rates_of,
+        )
 
         _positive(ping_timeout_s=self.ping_timeout_s, redial_s=self.redial_s, max_batch_bytes=self.max_batch_bytes)
         _not_negative(dynamic_inbound_limit=self.dynamic_inbound_limit)
+        if self.ping_timeout_s < SHORTEST_PING_S:
+            raise ValueError(f"ping_timeout_s has to be {SHORTEST_PING_S:g} at least: peers answer one ping a second")
         if self.max_batch_bytes > MAX_BATCH_BYTES:
             raise ValueError(f"max_batch_bytes has to be {MAX_BATCH_BYTES} at most")
         check_address(self.bind, "bind", lowest_port=0)

@@ -127,6 +127,7 @@ def test_a_mistake_names_the_file_the_key_and_the_remedy(file, text, said):
         ('static_inbound = ["me"]', "gossip: static_inbound: entry 1 is not node:public:ed25519:<64 hex digits>"),
         ("dynamic_inbound_limit = -1", "gossip: dynamic_inbound_limit has to be from 0 to"),
         ("ping_timeout_s = 0.0", "gossip: ping_timeout_s has to be above 0, not 0.0"),
+        ("ping_timeout_s = 0.5", "gossip: ping_timeout_s has to be 1 at least: peers answer one ping a second"),
         ("redial_s = inf", "gossip: redial_s has to be 1000000000 at most"),
         ("max_batch_bytes = 0", "gossip: max_batch_bytes has to be above 0, not 0"),
         ("max_batch_bytes = 4294967296", f"gossip: max_batch_bytes has to be {MAX_BATCH_BYTES} at most"),

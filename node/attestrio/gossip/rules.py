@@ -23,6 +23,7 @@ from attestrio.roles import NodePublicKey
 NAMES: Final = tuple(spec.name for spec in METHODS)
 MAX_BATCH_BYTES: Final = (1 << 32) - 1 - KB  # a message announces its length in 32 bits
 MAX_SECONDS: Final = 1_000_000_000  # some 30 years: a time without end is a slip
+SHORTEST_PING_S: Final = 1.0  # a peer serves two pings, then one a second: more often, and it would seem dead
 ADDRESS: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[\w.-]+):([0-9]{1,5})")
 RATE: Final = re.compile(r"([a-z_]+)=([0-9]{1,18})/([0-9]{1,10}(?:\.[0-9]{1,12})?)")
 RATE_FORM: Final = "method=burst/refresh_s, for example push_batch_votes=2/0.5"
@@ -49,9 +50,13 @@ class GossipRules:
             check_address(address, f"static_outbound: the address of {key}")
         if self.dynamic_inbound_limit < 0:
             raise ValueError(f"dynamic_inbound_limit has to be at least 0, not {self.dynamic_inbound_limit}")
-        for name, value in (("ping_timeout_s", self.ping_timeout_s), ("redial_s", self.redial_s)):
-            if not 0 < value <= MAX_SECONDS:
-                raise ValueError(f"{name} has to be above 0 and {MAX_SECONDS} at most, not {value}")
+        if not 0 < self.redial_s <= MAX_SECONDS:
+            raise ValueError(f"redial_s has to be above 0 and {MAX_SECONDS} at most, not {self.redial_s}")
+        if not SHORTEST_PING_S <= self.ping_timeout_s <= MAX_SECONDS:
+            raise ValueError(
+                f"ping_timeout_s has to be from {SHORTEST_PING_S:g} to {MAX_SECONDS}, not {self.ping_timeout_s}:"
+                " peers answer one ping a second"
+            )
         if not 0 < self.max_batch_bytes <= MAX_BATCH_BYTES:
             raise ValueError(f"max_batch_bytes has to be from 1 to {MAX_BATCH_BYTES}, not {self.max_batch_bytes}")
         for name in self.rates:
