@@ -327,10 +327,10 @@ def vote_figures(rounds: int, size: int) -> list[Figure]:
 def main() -> int:
     args = arguments(__doc__.splitlines()[0])
     quick = args.quick
-    figures = stream_figures(args.rounds, 100 if quick else 400)
-    figures += trio.run(lifted, 10 if quick else 20 * args.rounds)
-    figures += trio.run(default, 3 if quick else 2 * args.rounds)
-    figures += vote_figures(args.rounds, 1_000 if quick else 10_000)
+    figures = stream_figures(3 if quick else args.rounds, 100 if quick else 400)
+    figures += trio.run(lifted, 5 if quick else 20 * args.rounds)
+    figures += trio.run(default, 2 if quick else 2 * args.rounds)
+    figures += vote_figures(3 if quick else args.rounds, 1_000 if quick else 10_000)
     return report("gossip", figures, as_json=args.json)
 
 
