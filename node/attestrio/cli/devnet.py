@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import tempfile
 import time
@@ -31,6 +32,7 @@ from attestrio.store.certificates import open_certificates
 
 DEFAULT_ATTESTERS = 4
 ROWS = 10  # newest certificates in the table
+NETWORK_S = 1.0  # between two batches; with less the limits of the network's methods are lifted
 MAX_COLUMNS = 8  # attesters that get a column each on a terminal of 80
 
 
@@ -78,6 +80,8 @@ def devnet(
     Example: attestrio devnet --batches 5
     """
     set_up_logs("auto", "warning")
+    # with more attesters than have to sign, one of them is late for many a batch: no news where all run in one process
+    logging.getLogger("attestrio.attester").setLevel(logging.ERROR)
     with folder(data_dir) as path:
         cluster = prepared(path, attesters, every)
         done: list[BatchQC] = []
@@ -102,7 +106,9 @@ def prepared(path: Path, attesters: int | None, every: float) -> Cluster:
     kept = path / "genesis.json"
     try:
         known = len(Genesis.from_json(kept.read_bytes()).attesters or ()) if kept.exists() else None
-        cluster = Cluster(path, ClusterSpec(attesters=attesters or known or DEFAULT_ATTESTERS, batch_every_s=every))
+        size = attesters or known or DEFAULT_ATTESTERS
+        # the network's limits let two pushes of votes a second through, which is about one certificate
+        cluster = Cluster(path, ClusterSpec(attesters=size, batch_every_s=every, lift_rates=every < NETWORK_S))
         cluster.prepare()
     except OSError as exc:
         raise DataDirUnwritable(path, f"{exc.filename}: {exc.strerror}") from None

@@ -149,10 +149,7 @@ class Cluster:
 
     def _gossip(self) -> dict[str, object]:
         """Section of every node; whom it dials and where it listens is known when it runs."""
-        section: dict[str, object] = {"node_key_file": "node.key", "redial_s": self.spec.redial_s}
-        if self.spec.lift_rates:
-            section["rates"] = [f"{method.name}=1/0" for method in METHODS if method is not PING]
-        return section
+        return {"node_key_file": "node.key", "redial_s": self.spec.redial_s}
 
     def node_key(self, name: str) -> NodePublicKey:
         """Under which `name` is known on the network, once `prepare` has written it."""
@@ -249,12 +246,17 @@ class Cluster:
         replace_file(self._config(MAIN), tomli_w.dumps(table))
 
     def overrides(self, name: str) -> dict[str, str]:
-        """What the configuration of `name` does not say: the addresses of this run, as `--set` has them.
+        """What the configuration of `name` does not say: addresses and rates of this run, as `--set` has them.
 
         A node keeps its own when it comes back, so that those behind it find it.
         """
-        key_file = self.data_dir / name / "node.key"  # named here also for a network of an older release
-        given = {"gossip.node_key_file": str(key_file), "gossip.bind": self._addresses.get(name, "127.0.0.1:0")}
+        given = {
+            "gossip.node_key_file": str(self.data_dir / name / "node.key"),  # an older release wrote no section
+            "gossip.redial_s": str(self.spec.redial_s),
+            "gossip.bind": self._addresses.get(name, "127.0.0.1:0"),
+        }
+        if self.spec.lift_rates:
+            given["gossip.rates"] = ",".join(f"{method.name}=1/0" for method in METHODS if method is not PING)
         order = [MAIN, *self.names]
         before = [peer for peer in order[: order.index(name)] if peer in self._addresses]
         given["gossip.static_outbound"] = ",".join(
