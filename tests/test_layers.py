@@ -34,7 +34,9 @@ WAITS = {
     "protection/history", "protection/merge", "protection/reader", "protection/receipts", "protection/record",
     "protection/rounds", "protection/rows", "protection/voting", "attester/runner",
     "gossip/accepting", "gossip/connection", "gossip/dialling", "gossip/fetching", "gossip/io", "gossip/later",
-    "gossip/listener", "gossip/node", "gossip/runner", "gossip/wire", "app", "sim", "cli",
+    "gossip/listener", "gossip/node", "gossip/runner", "gossip/wire", "journal/rows", "journal/sqlite",
+    "l1/endpoint", "l1/for_web3", "l1/provider", "l1/scan", "l1/shared",
+    "app", "sim", "cli",
 }  # fmt: skip
 
 # Who may make a vote's signature. Everybody else asks the record of `protection`, which remembers.

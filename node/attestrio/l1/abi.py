@@ -43,9 +43,14 @@ def signature(name: str, given: tuple[Parameter, ...]) -> str:
     return f"{name}({','.join(one.type for one in given)})"
 
 
+def read_as(kind: str) -> str:
+    """The type to let eth_abi decode: an address as the number it is, because the text with 0x takes 10 µs to make."""
+    return "uint160" if kind == "address" else kind
+
+
 def plain(kind: str, value: object) -> object:
-    """`value` as eth_abi gave it, an address as 20 bytes instead of text."""
-    return Address(bytes.fromhex(value[2:])) if kind == "address" and isinstance(value, str) else value
+    """`value`, decoded as `read_as(kind)`, as we have it: an address as 20 bytes."""
+    return Address(value.to_bytes(20, "big")) if isinstance(value, int) and kind == "address" else value
 
 
 def _parameter(text: str) -> Parameter:

@@ -10,7 +10,7 @@ from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 
 from attestrio.kit.jsonrpc import MalformedAnswer
-from attestrio.l1.abi import Parameter, declaration, plain, signature
+from attestrio.l1.abi import Parameter, declaration, plain, read_as, signature
 from attestrio.l1.api import Address, At, Chain
 from attestrio.roles.keccak import keccak256
 
@@ -42,7 +42,7 @@ class Function:
         Nothing at all is what an address without a contract returns.
         """
         try:
-            values = decode([one.type for one in self.results], returned)
+            values = decode([read_as(one.type) for one in self.results], returned)
         except (DecodingError, ValueError, OverflowError) as exc:
             why = "no contract there" if not returned else str(exc)
             raise MalformedAnswer(self.name, why) from exc
@@ -83,7 +83,7 @@ class Reverts:
         if error is None:
             return "", ()
         try:
-            values = decode([one.type for one in error.parameters], data[4:])
+            values = decode([read_as(one.type) for one in error.parameters], data[4:])
         except (DecodingError, ValueError, OverflowError):
             return error.name, ()
         return error.name, tuple(plain(one.type, value) for one, value in zip(error.parameters, values, strict=True))

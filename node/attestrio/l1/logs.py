@@ -9,7 +9,7 @@ from typing import Any, Self
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
 
-from attestrio.l1.abi import Parameter, declaration, plain, signature
+from attestrio.l1.abi import Parameter, declaration, plain, read_as, signature
 from attestrio.l1.api import Address, Log, LogFilter, Topic
 from attestrio.l1.errors import UnreadableEvent
 from attestrio.roles.keccak import keccak256
@@ -30,7 +30,10 @@ class Event:
         object.__setattr__(self, "topic", Topic(keccak256(signature(self.name, self.parameters).encode())))
         object.__setattr__(self, "_indexed", tuple(one for one in self.parameters if one.indexed))
         object.__setattr__(self, "_data", tuple(one for one in self.parameters if not one.indexed))
-        object.__setattr__(self, "_types", tuple(one.type for one in self._data))
+        object.__setattr__(self, "_types", tuple(read_as(one.type) for one in self._data))
+        names = {one.name for one in self.parameters} - {""}
+        if len(names) != len(self.parameters):
+            raise ValueError(f"{self.name}: every parameter of an event needs a name of its own")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -47,7 +50,9 @@ class Event:
             raise UnreadableEvent(self.name, f"log {log.index} of block {log.block} has other topics")
         try:
             values: dict[str, Any] = {
-                one.name: topic if one.dynamic else plain(one.type, decode((one.type,), topic)[0])
+                one.name: topic
+                if one.dynamic or one.type == "bytes32"
+                else plain(one.type, decode((read_as(one.type),), topic)[0])
                 for one, topic in zip(self._indexed, log.topics[1:], strict=True)
             }
             read = decode(self._types, log.data)
@@ -59,7 +64,7 @@ class Event:
     def emitted(self, **values: object) -> tuple[tuple[Topic, ...], bytes]:
         """(topics, data) of a log with these values, for stubs and tests. Indexed strings and arrays are not made."""
         topics = [self.topic, *(Topic(encode((one.type,), [values[one.name]])) for one in self._indexed)]
-        return tuple(topics), encode(self._types, [values[one.name] for one in self._data])
+        return tuple(topics), encode([one.type for one in self._data], [values[one.name] for one in self._data])
 
 
 def filter_for(address: Address, *events: Event, where: Mapping[int, tuple[Topic, ...]] | None = None) -> LogFilter:

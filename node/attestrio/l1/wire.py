@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from attestrio.kit.jsonrpc import MalformedAnswer, RpcFailed, decode_response_untrusted
+from attestrio.errors import SourceError
+from attestrio.kit.jsonrpc import METHOD_NOT_FOUND, Id, MalformedAnswer, MethodMissing, RpcFailed
 from attestrio.l1.api import Address, At, BlockHash, BlockNumber, BlockRef, Header, Log, LogFilter, Topic, TxHash
 from attestrio.l1.errors import (
     BlockImpossible,
@@ -75,8 +76,11 @@ class _ErrorWithData(Struct):
     data: Raw | UnsetType = UNSET
 
 
-class _Failure(Struct):
-    error: _ErrorWithData
+class _Response(Struct):
+    jsonrpc: Literal["2.0"]
+    id: Id
+    result: Raw | UnsetType = UNSET
+    error: _ErrorWithData | UnsetType | None = UNSET
 
 
 class _HeaderJson(Struct):
@@ -97,31 +101,43 @@ class _LogJson(Struct):
     removed: bool = False
 
 
+_read_response = msgspec.json.Decoder(_Response).decode
 _read_logs = msgspec.json.Decoder(list[_LogJson]).decode
 _read_header = msgspec.json.Decoder(_HeaderJson).decode
 _read_text = msgspec.json.Decoder(str).decode
 
 
 def answer_untrusted(raw: bytes, id: int, source: str) -> Raw:
-    """The result of call `id`. Raises MalformedAnswer, RpcFailed, RangeRefused, RateLimited, CallReverted."""
+    """The result of call `id`. Raises MalformedAnswer, RpcFailed and its kinds, RateLimited.
+
+    Not `kit.jsonrpc`'s reader, for two reasons: the data of an error is wanted here, and looking through 10 MiB of logs
+    for brackets before parsing takes as long as parsing. Too deep a nesting ends msgspec by a RecursionError as well.
+    """
     try:
-        return decode_response_untrusted(raw, Raw, id=id, source=source)
-    except RpcFailed as exc:
-        raise _classified(exc, raw, source) from None
+        response = _read_response(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise MalformedAnswer(source, str(exc)) from exc
+    if response.error:
+        raise _classified(response.error, source)
+    if response.id != id or response.result is UNSET:
+        raise MalformedAnswer(source, f"id {response.id!r}, asked with {id}, or no result")
+    return response.result
 
 
-def _classified(exc: RpcFailed, raw: bytes, source: str) -> Exception:
+def _classified(error: _ErrorWithData, source: str) -> SourceError:
     """What an error means. Codes are used loosely, -32005 for both limits, so that the text decides."""
-    code, text = exc.rpc_code, exc.message
+    code, text = error.code, error.message
+    if code == METHOD_NOT_FOUND:
+        return MethodMissing(source, code, text)
     if code == REVERT_CODE or "revert" in text.lower():
-        return CallReverted(source, code, text, _revert_data(raw))
+        return CallReverted(source, code, text, _revert_data(error.data))
     if code == 429 or RATE_TEXTS.search(text):
         return RateLimited(source, 0.0)
     if RANGE_TEXTS.search(text):
         return RangeRefused(source, code, text, _suggested(text))
     if code == LIMIT_CODE:
         return RateLimited(source, 0.0)
-    return exc
+    return RpcFailed(source, code, text)
 
 
 def _suggested(text: str) -> int | None:
@@ -131,10 +147,9 @@ def _suggested(text: str) -> int | None:
     return blocks if blocks > 0 else None
 
 
-def _revert_data(raw: bytes) -> bytes:
+def _revert_data(data: Raw | UnsetType) -> bytes:
     """The data of an error object: hex, bare or in an object as some endpoints wrap it; else empty."""
     try:
-        data = msgspec.json.decode(raw, type=_Failure).error.data
         value: Any = None if data is UNSET else msgspec.json.decode(data)
         value = value.get("data") if isinstance(value, dict) else value
         return bytes_untrusted(value) if isinstance(value, str) else b""

@@ -75,7 +75,19 @@ def test_selectors_are_those_of_the_deployed_contract(declared, selector):
     assert Function.parse(declared).selector.hex() == selector
 
 
-@pytest.mark.parametrize("text", ["", "NoParameters", "a(b", "a((uint256 x)", "a(uint256 one two)", "a(uint256)) b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "NoParameters",
+        "a(b",
+        "a((uint256 x)",
+        "a(uint256 one two)",
+        "a(uint256)) b",
+        "a(uint256)",
+        "a(bool x, bool x)",
+    ],
+)
 def test_what_is_no_declaration_is_refused(text):
     with pytest.raises(ValueError):  # noqa: PT011  # several places, one meaning
         Event.parse(text)

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 import trio
 from attestrio.kit.http import AnswerTooLarge, AnswerTooLate, BadHttpStatus, memory_client
@@ -15,7 +16,7 @@ from attestrio.l1.errors import (
     RateLimited,
     WrongChain,
 )
-from attestrio.l1.wire import integer_untrusted
+from attestrio.l1.wire import answer_untrusted, integer_untrusted
 from stub_chain import ADDRESS, CHAIN_ID, WANTED, Refusal, Status, StubChain, StubNode
 
 ALL = BlockNumber(0), BlockNumber(3)
@@ -328,6 +329,11 @@ async def test_a_refused_range_is_told_from_a_rate_limit(chain, autojump_clock, 
 # --- lies
 
 
+def nested(depth: int) -> list:
+    """Lists in lists."""
+    return [nested(depth - 1)] if depth else []
+
+
 def change(**fields):
     return lambda logs: [logs[0], {**logs[1], **fields}, *logs[2:]]
 
@@ -353,6 +359,7 @@ LIES = {
     "an underscore": (change(logIndex="0x1_0"), MalformedAnswer),
     "an object": (lambda logs: {"logs": logs}, MalformedAnswer),
     "null": (lambda logs: None, MalformedAnswer),
+    "nested deeply": (lambda logs: nested(900), MalformedAnswer),
 }
 
 
@@ -397,3 +404,33 @@ async def test_an_impossible_header_is_refused(chain, autojump_clock, fields):
 
     assert await provider_of(liar, StubNode(chain)).block(BlockNumber(1)) == chain.blocks[1].header
     assert len(liar.calls("eth_getBlockByNumber")) == 1
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"\xff",
+        b'{"jsonrpc":"2.0","id":7,"result":' + b"[" * 100_000,
+        b'{"jsonrpc":"2.0","id":8,"result":"0x1"}',
+        b'{"jsonrpc":"2.0","id":7}',
+        b'{"jsonrpc":"1.0","id":7,"result":"0x1"}',
+    ],
+    ids=["empty", "list", "null", "no text", "bomb", "other id", "no result", "other version"],
+)
+def test_what_is_no_answer_ends_in_one_error(raw):
+    with pytest.raises(MalformedAnswer):
+        answer_untrusted(raw, 7, "stub")
+
+
+@pytest.mark.parametrize("data", [None, "0x12", {"data": "0x12"}, {"data": 5}, "not hex", 5, ["0x12"]])
+def test_the_data_of_a_revert_is_found_where_endpoints_put_it_and_never_an_error(data):
+    error = {"code": 3, "message": "execution reverted"} | ({} if data is None else {"data": data})
+    raw = msgspec.json.encode({"jsonrpc": "2.0", "id": 7, "error": error})
+
+    with pytest.raises(CallReverted) as told:
+        answer_untrusted(raw, 7, "stub")
+
+    assert told.value.data == (b"\x12" if data in ("0x12", {"data": "0x12"}) else b"")
