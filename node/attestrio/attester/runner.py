@@ -99,7 +99,7 @@ class AttesterRunner:
             try:
                 batch = await self._read(number)
             except SourceError as exc:
-                self.duty.record(number, Step.HASHED, Reason.SOURCE_FAILED, exc.code)
+                self.duty.record(number, Step.HASHED, Reason.of_failure(exc.code), exc.code)
                 if said != exc.code:  # once per kind
                     log.warning("batch %d: store not read, asking again every %g s: %s", number, self.poll_s, exc)
                     said = exc.code
@@ -127,7 +127,7 @@ class AttesterRunner:
                 vote = await self.signer.sign(batch)
             except SourceError as exc:
                 log.info("batch %d: not signed yet, asking again in %g s: %s", number, self.poll_s, exc)
-                self.duty.record(number, Step.SIGNED, Reason.SOURCE_FAILED, exc.code)
+                self.duty.record(number, Step.SIGNED, Reason.of_failure(exc.code), exc.code)
             else:
                 self.duty.record(number, Step.RECORDED)
                 self.duty.record(number, Step.SIGNED)

@@ -59,7 +59,7 @@ class LocalFeeder:
             except SourceError as exc:
                 batch = None
                 if number is not None:
-                    self.duty.record(number, Step.PERSISTED, Reason.SOURCE_FAILED, exc.code)
+                    self.duty.record(number, Step.PERSISTED, Reason.of_failure(exc.code), exc.code)
                 if said != exc.code:
                     log.warning("batch file not followed, asking again every %g s: %s", self.poll_s, exc)
                     said = exc.code
@@ -104,7 +104,7 @@ class BatchFeeder:
                 said = ""
             except SourceError as exc:
                 batch = None
-                self.duty.record(number, Step.PERSISTED, Reason.SOURCE_FAILED, exc.code)
+                self.duty.record(number, Step.PERSISTED, Reason.of_failure(exc.code), exc.code)
                 if said != exc.code:
                     log.warning("batch %d: not obtained, asking again every %g s: %s", number, self.poll_s, exc)
                     said = exc.code

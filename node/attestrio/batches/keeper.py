@@ -49,7 +49,7 @@ class BatchKeeper:
                     if await self._obtain(number):
                         return
                 except SourceError as exc:
-                    self.duty.record(number, Step.PERSISTED, Reason.SOURCE_FAILED, exc.code)
+                    self.duty.record(number, Step.PERSISTED, Reason.of_failure(exc.code), exc.code)
                     if said != exc.code:  # once per kind, silent when well
                         log.warning("batch %d: not obtained, asking again every %g s: %s", number, self.poll_s, exc)
                         said = exc.code

@@ -37,6 +37,11 @@ class Reason(StrEnum):
         member.meaning = meaning
         return member
 
+    @classmethod
+    def of_failure(cls, code: str) -> Reason:
+        """Why a source or store gave nothing, by the code of its error: the reason of that name, or SOURCE_FAILED."""
+        return next((reason for reason in cls if reason == code), cls.SOURCE_FAILED)
+
     OK = "ok", "The step was done."
 
     # the main node, or whoever else was asked
@@ -61,6 +66,11 @@ class Reason(StrEnum):
     BATCH_NOT_PERSISTED = "batch_not_persisted", "This node does not hold the batch yet."
     HASH_NOT_AVAILABLE = "hash_not_available", "The batch is held, but its hash is not known yet."
     BATCH_CONFLICT = "batch_conflict", "Two different hashes were given for one batch number."
+    NOT_ON_CHAIN = "not_on_chain", "Ethereum does not have the batch at the finality asked for; it is asked again."
+    CHAIN_CONTRADICTS = (
+        "chain_contradicts",
+        "Ethereum has another batch under this number than the main node or this node: nothing is signed.",
+    )
     SUPERSEDED = "superseded", "The status moved past the batch before this node could sign it."
 
     # voting

@@ -55,7 +55,8 @@ def artifact(name: str) -> Artifact:
     if path is None:
         raise ContractAbsent(name)
     read = msgspec.json.decode(path.read_bytes(), type=_Json)
-    functions, errors = {}, {}
+    functions: dict[str, Function] = {}
+    errors: dict[str, Function] = {}
     for part, kind in ((functions, "function"), (errors, "error")):
         for one in _of(read.abi, kind):
             made = Function(one["name"], _parameters(one["inputs"]), _parameters(one.get("outputs", ())))
