@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class WrongChain(SetupError):
     """At the start an endpoint serves another chain than configured: change the URL or the chain id."""
 
-    code: ClassVar[str] = "wrong_chain"
+    code: ClassVar[str] = "wrong_l1_chain"
 
     def __init__(self, source: str, got: int, want: int) -> None:
         super().__init__(f"{source} serves chain {got}, configured is {want}")
