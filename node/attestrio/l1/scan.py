@@ -215,6 +215,7 @@ class LogScanner:
         """As many blocks as the endpoints take at once, `last` the last of them."""
         first = place.next_block
         last = BlockNumber(min(last, first + self._window.size - 1))
+        end = await self._header(last, last)
         try:
             logs = await self._chain.logs(self._wanted, first, last)
         except (RangeRefused, AnswerTooLarge, AnswerTooLate) as exc:
@@ -223,8 +224,8 @@ class LogScanner:
                 return
             log.info("%s: asking for %d blocks from now on: %s", self._name, self._window.size, exc)
             return
-        end = await self._header(last, last)
         await self._check_hashes(logs, end)
+        await self._check_there(end.ref, place.newest)
         self._window.answered()
         await self._deliver(place, logs, end.ref)
 
@@ -243,6 +244,15 @@ class LogScanner:
         header = end if newest.number == end.number else await self._header(newest.number, end.number)
         if header.ref != newest:
             raise LogHashDiffers(self._name, f"logs of block {newest}, the chain has {header.ref}")
+
+    async def _check_there(self, *blocks: BlockRef | None) -> None:
+        """That no reorg came between the answers of a window: what lies around the logs is there still.
+
+        Without it, silence about blocks of the old chain would pass for silence about the new ones.
+        """
+        for ref in blocks:
+            if ref is not None and (await self._header(ref.number, ref.number)).ref != ref:
+                raise BlockImpossible(ref.number, f"not {ref} any more")
 
     async def _deliver(self, place: Place, logs: Sequence[Log], end: BlockRef) -> None:
         """All of `logs` that are new and then the end of the block, in as many steps as their number needs."""
