@@ -172,10 +172,10 @@ class GoRpcClient:
 
     async def _room(self) -> _Link:
         """The connection, once not too much waits to be sent. Raises NotConnected."""
+        await trio.lowlevel.checkpoint_if_cancelled()  # who is cancelled already sends nothing
         while (link := self._link.value) is not None and len(link.unsent) > MAX_UNSENT:
             await link.changed.park()
         if link is None:
-            await trio.lowlevel.checkpoint_if_cancelled()
             raise NotConnected(self.address)
         return link
 

@@ -84,7 +84,8 @@ async def serve(
                     log.warning("connection refused: %d are open and busy", len(held))
                     await trio.aclose_forcefully(stream)
                     continue
-                connections.start_soon(_hold, Connection(stream, methods, limits), held)
+                held.add(connection := Connection(stream, methods, limits))
+                connections.start_soon(_hold, connection, held)
 
 
 async def _accept(sock: trio.socket.SocketType) -> trio.SocketStream:
@@ -111,7 +112,6 @@ def _make_room(held: set[Connection]) -> bool:
 
 
 async def _hold(connection: Connection, held: set[Connection]) -> None:
-    held.add(connection)
     try:
         await connection.run()
     finally:

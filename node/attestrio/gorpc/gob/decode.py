@@ -26,7 +26,7 @@ from attestrio.gorpc.gob.types import ArrayType, StructType, WireType, definitio
 
 T = TypeVar("T")
 
-MAX_PIECES: Final = 8  # of one value, each behind a definition inside it
+MAX_PIECES: Final = 4  # of one value, each behind a definition inside it
 
 Op = Callable[[bytes, int], tuple[object, int]]
 """Takes one value out of a payload: the value, and where it ends. Raises BadGobValue, IndexError at the end."""
@@ -229,11 +229,16 @@ class GobDecoder:
     def _struct_op(self, wire: StructType, shape: Struct[object], top: bool) -> Op:
         numbers = {field.name: number for number, field in enumerate(shape.fields)}
         steps: list[tuple[int | None, Op]] = []
+        skips: dict[int, Op] = {}
         for name, id in wire.fields:
             if not name:
                 raise BadGobValue(f"a field of {_go_name(shape)} without a name")
             number = numbers.get(name)
-            steps.append((number, self._skip_op(id) if number is None else self._field_op(name, id, shape, number)))
+            if number is None:
+                op = skips.get(id) or skips.setdefault(id, self._skip_op(id))  # one for all fields of a type
+            else:
+                op = self._field_op(name, id, shape, number)
+            steps.append((number, op))
         if top and shape.fields and steps and all(number is None for number, _ in steps):
             raise BadGobValue(f"no field in common with {_go_name(shape)}")
         make, absent, count = shape.make, tuple(zeros(shape)), len(steps)

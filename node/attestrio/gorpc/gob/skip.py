@@ -25,12 +25,15 @@ Define = Callable[[int, bytes, int], int]
 def skip_untrusted(types: Mapping[int, WireType], define: Define, id: int, data: bytes, at: int, depth: int = 0) -> int:
     """Where a value of type `id` ends that starts at `at`. Raises BadGobValue, Unfinished, IndexError at the end.
 
-    Every value takes at least a byte, so that this is linear in the message, whatever lengths are claimed.
+    Every value inside another takes at least a byte, so that this is linear in the message, whatever counts are
+    claimed; a count is not held against the bytes that are there, as the rest may be in the next message.
     """
     if depth > MAX_DEPTH:
         raise BadGobValue(f"values nested {depth} deep, limit {MAX_DEPTH}")
 
     def inner(id: int, at: int) -> int:
+        if at >= len(data):  # a struct would be content with nothing, as often as is claimed
+            raise IndexError
         return skip_untrusted(types, define, id, data, at, depth + 1)
 
     if id in (BOOL, INT, UINT, FLOAT):
@@ -45,12 +48,12 @@ def skip_untrusted(types: Mapping[int, WireType], define: Define, id: int, data:
         case OpaqueType():
             return _skip_bytes(data, at)
         case ArrayType(elem) | SliceType(elem):
-            count, at = length_untrusted(data, at)
+            count, at = uint_untrusted(data, at)
             for _ in range(count):
                 at = inner(elem, at)
             return at
         case MapType(key, elem):
-            count, at = length_untrusted(data, at)
+            count, at = uint_untrusted(data, at)
             for _ in range(count):
                 at = inner(elem, inner(key, at))
             return at
