@@ -44,7 +44,7 @@ def drain(decoder):
     return count
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(50))
 @given(raw=st.binary(max_size=300))
 def test_random_bytes(raw):
     decoder = GobDecoder()
@@ -54,7 +54,7 @@ def test_random_bytes(raw):
     drain(decoder)
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(50))
 @given(raw=st.binary(max_size=200), id=st.sampled_from([64, 65, 70]))
 def test_random_definitions_and_values_in_sound_frames(raw, id):
     decoder = GobDecoder()
@@ -65,7 +65,7 @@ def test_random_definitions_and_values_in_sound_frames(raw, id):
     drain(decoder)
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(50))
 @given(data=st.data())
 def test_gos_own_stream_with_some_bytes_changed(data):
     raw = bytearray(STREAM)
@@ -78,7 +78,7 @@ def test_gos_own_stream_with_some_bytes_changed(data):
     drain(decoder)
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30))
 @given(end=st.integers(0, len(STREAM)))
 def test_gos_own_stream_cut_anywhere_only_waits_for_more(end):
     whole, cut = GobDecoder(), GobDecoder()
@@ -91,7 +91,7 @@ def test_gos_own_stream_cut_anywhere_only_waits_for_more(end):
     assert first + drain(cut) == drain(whole) == len(GO)
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(50))
 @given(values=st.lists(st.binary(max_size=40), max_size=20), data=st.data())
 def test_values_of_any_type_by_any_definitions(values, data):
     """Types that refer to each other in any way, undefined ones and themselves included."""
