@@ -16,9 +16,11 @@ import attestrio
 import trio
 from attestrio.app import run_node
 from attestrio.config import (
+    BatchesSection,
     GenesisSection,
     GossipSection,
     KeysSection,
+    L1Section,
     MainNodeSection,
     NodeConfig,
     NodeSection,
@@ -109,7 +111,8 @@ def reasons_page() -> str:
 
 
 def metrics() -> tuple[MetricDoc, ...]:
-    """What the registry of a node holds once it runs: one that serves, signs, and asks several main nodes."""
+    """What the registry of a node holds once it runs: one that serves, signs, and asks several main nodes and
+    Ethereum."""
     with tempfile.TemporaryDirectory() as folder:
         Cluster(Path(folder), ClusterSpec(attesters=1)).prepare()
         secret = (Path(folder) / "attester-1" / "attester.key").read_text("ascii").strip()
@@ -119,6 +122,8 @@ def metrics() -> tuple[MetricDoc, ...]:
             genesis=GenesisSection(file=f"{folder}/genesis.json"),
             main_node=MainNodeSection(urls=("http://127.0.0.1:9", "http://127.0.0.1:10"), poll_s=3600.0),
             serve=ServeSection(bind="127.0.0.1:0"),
+            batches=BatchesSection(check_l1=True),
+            l1=L1Section(rpc_urls=("http://127.0.0.1:9",), diamond="0x" + "00" * 20),
             gossip=GossipSection(bind="127.0.0.1:0", node_key=Secret(NodeSecretKey.generate().to_text())),
         )
         return trio.run(_registry, config)

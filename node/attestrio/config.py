@@ -8,6 +8,7 @@ from the TOML file itself. Relative paths in a file are taken from the folder of
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ MAX_NUMBER = (1 << 63) - 2  # of the store, of batches; also more than anybody k
 MAX_SECONDS = 1_000_000_000  # some 30 years: a time without end is a slip
 MAX_KEY_FILE = 4096  # bytes of a key file; a key has 91
 MAX_GENESIS_FILE = 16 << 20  # bytes of a genesis file; 10,000 attesters are about 1.2 MB
+
+
+ADDRESS = re.compile("0x[0-9a-fA-F]{40}")
 
 
 class BadConfig(SetupError):
@@ -123,8 +127,10 @@ class MainNodeSection(Section, frozen=True):
 
 
 class BatchesSection(Section, frozen=True):
-    source: Literal["main-node", "file"] = "main-node"
-    """Where the batch to sign comes from."""
+    source: Literal["main-node", "file", "l1"] = "main-node"
+    """Where the batch to sign comes from; "l1" is the rollup's contract on Ethereum, see [l1]."""
+    check_l1: bool = False
+    """Whether a batch from elsewhere is compared with that contract, and signed only where both say the same."""
     file: str | None = None
     """JSON lines of {"number", "hash"}, appended to by whatever seals batches."""
     poll_s: float = 1.0
@@ -136,6 +142,29 @@ class BatchesSection(Section, frozen=True):
         _positive(poll_s=self.poll_s)
         if self.first is not None and not 0 <= self.first <= MAX_NUMBER:
             raise ValueError(f"first has to be a number from 0 to {MAX_NUMBER}")
+
+
+class L1Section(Section, frozen=True):
+    rpc_urls: tuple[str, ...] = ()
+    """JSON-RPC addresses of Ethereum nodes; in the environment separated by commas."""
+    chain_id: int = 1
+    """Of Ethereum; an endpoint that serves another chain is not used."""
+    diamond: str | None = None
+    """Address of the rollup's contract (diamond proxy): 0x and 40 hex digits."""
+    finality: Literal["latest", "safe", "finalized", "executed"] = "finalized"
+    """What a batch has to have reached: committed in the latest, safe or finalized block, or executed in that."""
+    agree: int = 1
+    """How many of `rpc_urls` have to say the same; with 1 they stand in for each other."""
+    timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        _positive(chain_id=self.chain_id, timeout_s=self.timeout_s)
+        if len(set(self.rpc_urls)) != len(self.rpc_urls):
+            raise ValueError("rpc_urls names an endpoint twice")
+        if self.agree != 1 and not len(self.rpc_urls) // 2 < self.agree <= len(self.rpc_urls):
+            raise ValueError(f"agree = {self.agree} of {len(self.rpc_urls)} rpc_urls: has to be 1, or more than half")
+        if self.diamond is not None and not ADDRESS.fullmatch(self.diamond):
+            raise ValueError("diamond is not an address: 0x and 40 hex digits")
 
 
 class ProtectionSection(Section, frozen=True):
@@ -220,6 +249,7 @@ class NodeConfig(Section, frozen=True):
     genesis: GenesisSection = GenesisSection()
     main_node: MainNodeSection = MainNodeSection()
     batches: BatchesSection = BatchesSection()
+    l1: L1Section | None = None
     protection: ProtectionSection = ProtectionSection()
     serve: ServeSection | None = None
     gossip: GossipSection | None = None
@@ -233,7 +263,10 @@ class NodeConfig(Section, frozen=True):
         return 5.0 if self.serve is None else 1.0
 
 
-LISTS = {("main_node", "urls"), ("gossip", "static_outbound"), ("gossip", "static_inbound"), ("gossip", "rates")}
+LISTS = {
+    ("main_node", "urls"), ("l1", "rpc_urls"), ("gossip", "static_outbound"), ("gossip", "static_inbound"),
+    ("gossip", "rates"),
+}  # fmt: skip
 SECRETS = {("keys", "attester"): "attester_file", ("gossip", "node_key"): "node_key_file"}
 """What only the environment may hold, and the key beside it that names a file instead."""
 PATHS = {
@@ -295,6 +328,9 @@ def explain_config(
     # Only now: the two keys may come from different sources.
     if made.batches.source == "file" and not made.batches.file:
         raise BadConfig(origin["batches", "source"], 'batches: source = "file" needs the key file')
+    asks = "source" if made.batches.source == "l1" else "check_l1" if made.batches.check_l1 else None
+    if asks is not None and (made.l1 is None or not made.l1.rpc_urls or made.l1.diamond is None):
+        raise BadConfig(origin["batches", asks], f"batches: {asks} needs the section [l1] with rpc_urls and diamond")
     return made, origin
 
 

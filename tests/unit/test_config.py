@@ -10,6 +10,7 @@ from attestrio.config import (
     SECRETS,
     BadConfig,
     GossipSection,
+    L1Section,
     NodeConfig,
     Secret,
     env_name,
@@ -239,16 +240,72 @@ def test_shipped_files_name_every_key_with_its_default(path):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_a_section_that_is_off_in_a_shipped_file_shows_its_defaults(path):
+@pytest.mark.parametrize(
+    ("off", "kind", "without_default"),
+    [("gossip", GossipSection, {"node_key_file": "node.key"}), ("l1", L1Section, {"diamond": "0x..."})],
+)
+def test_a_section_that_is_off_in_a_shipped_file_shows_its_defaults(path, off, kind, without_default):
     lines = path.read_text().splitlines()
-    start = next(index for index, line in enumerate(lines) if line.startswith("# [gossip]"))
+    start = next(index for index, line in enumerate(lines) if line.startswith(f"# [{off}]"))
     section = [line.removeprefix("# ") for line in lines[start : lines.index("", start)]]
 
-    table = tomllib.loads("\n".join(section))["gossip"]
+    table = tomllib.loads("\n".join(section))[off]
 
-    assert table.pop("node_key_file") == "node.key"
+    assert {key: table.pop(key) for key in without_default} == without_default
     assert {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()} == {
-        key: getattr(GossipSection(), key)
+        key: getattr(kind(), key)
         for name, key in keys()
-        if name == "gossip" and not key.startswith("node_key")
+        if name == off and key not in without_default and (name, key) not in SECRETS
     }
+
+
+DIAMOND = "0x" + "d1" * 20
+L1 = f'[l1]\nrpc_urls = ["http://a:8545"]\ndiamond = "{DIAMOND}"\n'
+
+
+@pytest.mark.parametrize("batches", ['source = "l1"', "check_l1 = true"])
+def test_batches_of_ethereum_need_to_be_told_where_it_is(file, batches):
+    for l1 in ("", f'[l1]\ndiamond = "{DIAMOND}"\n', '[l1]\nrpc_urls = ["http://a:8545"]\n'):
+        with pytest.raises(BadConfig, match=r"needs the section \[l1\] with rpc_urls and diamond"):
+            load_config(file(f"[batches]\n{batches}\n{l1}"))
+
+    assert load_config(file(f"[batches]\n{batches}\n{L1}")).l1 == L1Section(
+        rpc_urls=("http://a:8545",), diamond=DIAMOND
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('diamond = "0xd1"', "l1: diamond is not an address: 0x and 40 hex digits"),
+        ("chain_id = 0", "l1: chain_id has to be above 0, not 0"),
+        ('finality = "soon"', "l1.finality: Invalid enum value 'soon'"),
+        ('rpc_urls = ["http://a", "http://a"]', "l1: rpc_urls names an endpoint twice"),
+        (
+            'rpc_urls = ["http://a", "http://b", "http://c", "http://d"]\nagree = 2',
+            "l1: agree = 2 of 4 rpc_urls: has to",
+        ),
+        ('rpc_urls = ["http://a"]\nagree = 2', "l1: agree = 2 of 1 rpc_urls: has to be 1, or more than half"),
+    ],
+)
+def test_what_is_wrong_about_ethereum_is_said(file, text, problem):
+    path = file(f"[l1]\n{text}\n")
+
+    with pytest.raises(BadConfig) as caught:
+        load_config(path)
+
+    assert str(caught.value).startswith(f"{path}: {problem}")
+
+
+def test_ethereum_can_be_named_by_the_environment(file):
+    env = {
+        "ATTESTRIO_L1_RPC_URLS": "http://a:8545, http://b:8545", "ATTESTRIO_L1_CHAIN_ID": "31337",
+        "ATTESTRIO_L1_DIAMOND": DIAMOND, "ATTESTRIO_L1_FINALITY": "executed", "ATTESTRIO_BATCHES_CHECK_L1": "true",
+    }  # fmt: skip
+
+    config = load_config(env=env)
+
+    assert config.batches.check_l1
+    assert config.l1 == L1Section(
+        rpc_urls=("http://a:8545", "http://b:8545"), chain_id=31337, diamond=DIAMOND, finality="executed"
+    )

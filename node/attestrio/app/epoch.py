@@ -25,12 +25,14 @@ import trio
 
 from attestrio.app.drain import Grace, draining
 from attestrio.app.evidence import Evidence, NotedBatches
+from attestrio.app.l1 import OnChain
 from attestrio.app.metrics import NodeMetrics
 from attestrio.app.parts import Epoch, Given, RunningNode
 from attestrio.app.upstream import MainNode, certificate_sources
 from attestrio.attester.api import VoteSigner
 from attestrio.attester.runner import AttesterRunner
 from attestrio.batches.api import BatchSource
+from attestrio.batches.chain import CheckedBatches, CommittedBatches
 from attestrio.batches.feeder import BatchFeeder, LocalFeeder
 from attestrio.batches.keeper import BatchKeeper
 from attestrio.batches.local import LocalBatches
@@ -70,6 +72,8 @@ class EpochParts:
     """None without a key."""
     counts: NodeMetrics
     grace: Grace
+    on_chain: OnChain | None = None
+    """Ethereum, where batches come from there or are compared with it."""
 
     @property
     def config(self) -> NodeConfig:
@@ -136,7 +140,7 @@ class EpochParts:
         if node.network is not None:
             yield GossipRunner(node.network, epoch.genesis, epoch.store, epoch.votes, self.key).run
         if self.key is not None and signer is not None:
-            shown = self.counts.signing(signer)
+            shown = self.counts.signing(signer if self.on_chain is None else self.on_chain.signing(signer))
             yield AttesterRunner(
                 epoch.status, epoch.store, shown, epoch.votes, committee, self.key, config.batches.poll_s, node.duty
             ).run
@@ -157,17 +161,23 @@ class EpochParts:
         is_main = self.config.serve is not None
         poll_s, duty, genesis = self.config.batches.poll_s, self.node.duty, epoch.genesis.hash()
         source: BatchSource | None = self.local_batches(genesis)
-        if self.given.batch_source is not None:
-            source = GivenBatches(self.given.batch_source, genesis)
         if isinstance(source, LocalBatches) and is_main:
             return LocalFeeder(source, epoch.store, poll_s, duty).run
-        if source is None:
+        if self.given.batch_source is not None:
+            name, source = "given", GivenBatches(self.given.batch_source, genesis)
+        elif self.config.batches.source == "l1" and self.on_chain is not None:
+            name, source = "l1", CommittedBatches(self.on_chain.committed, genesis)
+        elif source is not None:
+            name = "batch file"
+        else:
             assert self.main_node is not None
             source = MainNodeBatches(self.main_node, genesis)
-            if isinstance(self.main_node, MainNodeClient):  # several that agree say themselves who said what
-                source = NotedBatches(source, self.main_node.name, self.evidence)
-        else:
-            source = NotedBatches(source, "batch file" if isinstance(source, LocalBatches) else "given", self.evidence)
+            # several that agree say themselves who said what
+            name = self.main_node.name if isinstance(self.main_node, MainNodeClient) else ""
+        if name:
+            source = NotedBatches(source, name, self.evidence)
+        if self.on_chain is not None and name != "l1":
+            source = CheckedBatches(source, self.on_chain.check)
         if is_main:
             return BatchFeeder(source, epoch.store, poll_s, duty).run
         return BatchKeeper(epoch.status, source, epoch.store, poll_s, duty).run

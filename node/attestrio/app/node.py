@@ -19,6 +19,7 @@ from attestrio.app.epochs import Epochs
 from attestrio.app.evidence import Evidence
 from attestrio.app.files import attester_key, genesis_of_file, holes
 from attestrio.app.gossip import PeersFile, gossip_rules, node_secret
+from attestrio.app.l1 import on_chain
 from attestrio.app.metrics import NodeMetrics
 from attestrio.app.parts import Given, RunningNode, StoreFactory
 from attestrio.app.upstream import first_genesis, main_nodes
@@ -130,6 +131,7 @@ class NodeLife:
                 await self.node.network.listen(config.gossip.bind)  # peers wait until an epoch runs
             upstream = main_nodes(config, self.node.metrics, self._dissent, evidence.note)
             main_node = await life.enter_async_context(upstream)
+            chain = await life.enter_async_context(on_chain(config, self.node.metrics))
             genesis = pinned
             if genesis is None:
                 announce()  # when the main node answers is not ours to say
@@ -147,6 +149,8 @@ class NodeLife:
                 await life.enter_async_context(draining(receipts, grace, RECEIPTS))
             base = await life.enter_async_context(trio.open_nursery())
             base.start_soon(grace.run)
+            if chain is not None:
+                base.start_soon(chain.greet)
             base.start_soon(prune_for_ever, record, config.protection.keep_votes)
             if self.node.network is not None:
                 base.start_soon(PeersFile(self.node.network, self.data_dir / PEERS, given.run_blocking).run)
@@ -157,7 +161,7 @@ class NodeLife:
             book = EquivocationBook(self.data_dir, metrics=self.node.metrics, own_key=public)
             parts = EpochParts(
                 self.node, given, main_node, public, CommandBox(self.data_dir), self.data_dir, book, evidence, receipts,
-                counts, grace,
+                counts, grace, chain,
             )  # fmt: skip
             secret = None if self.key is None else HedgedKey.of(self.key, os.urandom(ENTROPY))
             await Epochs(parts, record, secret, server).run(genesis, announce)

@@ -9,6 +9,7 @@ from typing import ClassVar, NoReturn
 import trio
 
 from attestrio.attester.api import VoteSigner
+from attestrio.batches.chain import reason_of
 from attestrio.duty import DutyLog, EndState, Reason, Step
 from attestrio.errors import SafetyError, SourceError
 from attestrio.protection.errors import SigningRefused
@@ -99,7 +100,7 @@ class AttesterRunner:
             try:
                 batch = await self._read(number)
             except SourceError as exc:
-                self.duty.record(number, Step.HASHED, Reason.of_failure(exc.code), exc.code)
+                self.duty.record(number, Step.HASHED, reason_of(exc), exc.code)
                 if said != exc.code:  # once per kind
                     log.warning("batch %d: store not read, asking again every %g s: %s", number, self.poll_s, exc)
                     said = exc.code
@@ -127,7 +128,7 @@ class AttesterRunner:
                 vote = await self.signer.sign(batch)
             except SourceError as exc:
                 log.info("batch %d: not signed yet, asking again in %g s: %s", number, self.poll_s, exc)
-                self.duty.record(number, Step.SIGNED, Reason.of_failure(exc.code), exc.code)
+                self.duty.record(number, Step.SIGNED, reason_of(exc), exc.code)
             else:
                 self.duty.record(number, Step.RECORDED)
                 self.duty.record(number, Step.SIGNED)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import ClassVar, Protocol
 
 from attestrio.batches.api import BatchSource
+from attestrio.duty import Reason
 from attestrio.errors import SourceError
 from attestrio.roles import Batch, BatchHash, BatchNumber, GenesisHash
 
@@ -32,6 +33,13 @@ class NotOnChain(SourceError):
     def __init__(self, number: BatchNumber) -> None:
         super().__init__(f"batch {number} is not on the chain")
         self.number = number
+
+
+def reason_of(exc: SourceError) -> Reason:
+    """Why there is no batch, or no vote, when `exc` was all that a source, a store or a signer had to say."""
+    if isinstance(exc, ChainContradicts):
+        return Reason.CHAIN_CONTRADICTS
+    return Reason.NOT_ON_CHAIN if isinstance(exc, NotOnChain) else Reason.SOURCE_FAILED
 
 
 class KnowsCommitted(Protocol):

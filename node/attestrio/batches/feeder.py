@@ -9,9 +9,10 @@ from typing import ClassVar, NoReturn
 import trio
 
 from attestrio.batches.api import BatchSource
+from attestrio.batches.chain import reason_of
 from attestrio.batches.local import LocalBatches
 from attestrio.batches.putting import put
-from attestrio.duty import DutyLog, Reason, Step
+from attestrio.duty import DutyLog, Step
 from attestrio.errors import SourceError
 from attestrio.roles import Batch, BatchNumber
 from attestrio.store.api import BatchStore
@@ -59,7 +60,7 @@ class LocalFeeder:
             except SourceError as exc:
                 batch = None
                 if number is not None:
-                    self.duty.record(number, Step.PERSISTED, Reason.of_failure(exc.code), exc.code)
+                    self.duty.record(number, Step.PERSISTED, reason_of(exc), exc.code)
                 if said != exc.code:
                     log.warning("batch file not followed, asking again every %g s: %s", self.poll_s, exc)
                     said = exc.code
@@ -104,7 +105,7 @@ class BatchFeeder:
                 said = ""
             except SourceError as exc:
                 batch = None
-                self.duty.record(number, Step.PERSISTED, Reason.of_failure(exc.code), exc.code)
+                self.duty.record(number, Step.PERSISTED, reason_of(exc), exc.code)
                 if said != exc.code:
                     log.warning("batch %d: not obtained, asking again every %g s: %s", number, self.poll_s, exc)
                     said = exc.code

@@ -9,6 +9,7 @@ from typing import NoReturn
 import trio
 
 from attestrio.batches.api import BatchSource
+from attestrio.batches.chain import reason_of
 from attestrio.batches.putting import put
 from attestrio.duty import DutyLog, Reason, Step
 from attestrio.errors import SourceError
@@ -49,7 +50,7 @@ class BatchKeeper:
                     if await self._obtain(number):
                         return
                 except SourceError as exc:
-                    self.duty.record(number, Step.PERSISTED, Reason.of_failure(exc.code), exc.code)
+                    self.duty.record(number, Step.PERSISTED, reason_of(exc), exc.code)
                     if said != exc.code:  # once per kind, silent when well
                         log.warning("batch %d: not obtained, asking again every %g s: %s", number, self.poll_s, exc)
                         said = exc.code

@@ -13,6 +13,7 @@ from cyclopts import App, Parameter
 
 from attestrio.app.files import attester_key, genesis_of_file, holes
 from attestrio.app.gossip import gossip_holes, node_secret
+from attestrio.app.l1 import on_chain
 from attestrio.app.upstream import main_nodes
 from attestrio.cli.output import Output
 from attestrio.config import BadConfig, NodeConfig, Secret, explain_config, sections, unused_environment
@@ -92,7 +93,7 @@ def look_inside(made: NodeConfig) -> None:
         node_secret(made)
 
     async def read_url() -> None:
-        async with main_nodes(made, Metrics()):
+        async with main_nodes(made, Metrics()), on_chain(made, Metrics()):
             await trio.lowlevel.checkpoint()
 
     trio.run(read_url)

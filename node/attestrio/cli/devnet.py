@@ -27,6 +27,7 @@ from attestrio.cli.signals import until_signal
 from attestrio.errors import PeerError, SafetyError, SetupError
 from attestrio.kit.datadir import DataDirUnwritable
 from attestrio.roles import AttesterPublicKey, BatchNumber, BatchQC, Genesis
+from attestrio.sim.anvil import find_anvil
 from attestrio.sim.cluster import MAIN, Cluster, ClusterSpec
 from attestrio.store.certificates import open_certificates
 
@@ -73,6 +74,12 @@ def devnet(
     every: Annotated[
         float, Parameter(validator=validators.Number(gt=0, lte=3600), help="Seconds between two batches.")
     ] = 1.0,
+    chain: Annotated[
+        bool, Parameter(negative="", help="Commit the batches on an Ethereum of its own; attesters look there.")
+    ] = False,
+    anvil: Annotated[
+        Path | None, Parameter(help="Program for --chain; otherwise ATTESTRIO_ANVIL, the PATH or node_modules.")
+    ] = None,
     output: Output = Output(),
 ) -> int:
     """Run a whole network: a main node, attesters that poll it over HTTP, a batch every second, votes, certificates.
@@ -83,7 +90,7 @@ def devnet(
     # with more attesters than have to sign, one of them is late for many a batch: no news where all run in one process
     logging.getLogger("attestrio.attester").setLevel(logging.ERROR)
     with folder(data_dir) as path:
-        cluster = prepared(path, attesters, every)
+        cluster = prepared(path, attesters, every, find_anvil(anvil) if chain or anvil else None)
         done: list[BatchQC] = []
         code = trio.run(until_signal, partial(collect, cluster, batches, done, output))
         if batches is not None and code == 0:
@@ -101,14 +108,15 @@ def folder(data_dir: Path | None) -> Iterator[Path]:
         yield Path(made)
 
 
-def prepared(path: Path, attesters: int | None, every: float) -> Cluster:
+def prepared(path: Path, attesters: int | None, every: float, anvil: Path | None = None) -> Cluster:
     """The network of a folder, made where there is none. Raises NetworkUnusable, OtherCluster, DataDirUnwritable."""
     kept = path / "genesis.json"
     try:
         known = len(Genesis.from_json(kept.read_bytes()).attesters or ()) if kept.exists() else None
         size = attesters or known or DEFAULT_ATTESTERS
         # the network's limits let two pushes of votes a second through, which is about one certificate
-        cluster = Cluster(path, ClusterSpec(attesters=size, batch_every_s=every, lift_rates=every < NETWORK_S))
+        spec = ClusterSpec(attesters=size, batch_every_s=every, lift_rates=every < NETWORK_S, anvil=anvil)
+        cluster = Cluster(path, spec)
         cluster.prepare()
     except OSError as exc:
         raise DataDirUnwritable(path, f"{exc.filename}: {exc.strerror}") from None

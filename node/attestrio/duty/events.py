@@ -37,11 +37,6 @@ class Reason(StrEnum):
         member.meaning = meaning
         return member
 
-    @classmethod
-    def of_failure(cls, code: str) -> Reason:
-        """Why a source or store gave nothing, by the code of its error: the reason of that name, or SOURCE_FAILED."""
-        return next((reason for reason in cls if reason == code), cls.SOURCE_FAILED)
-
     OK = "ok", "The step was done."
 
     # the main node, or whoever else was asked

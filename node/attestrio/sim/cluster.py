@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, NoReturn
@@ -18,6 +19,7 @@ from attestrio.errors import SetupError
 from attestrio.gossip.rpc.methods import METHODS
 from attestrio.gossip.rpc.ping import PING
 from attestrio.kit.files import write_new
+from attestrio.l1.wire import hex_bytes
 from attestrio.protection.commands import CommandBox
 from attestrio.protection.history import mark_unused
 from attestrio.roles import (
@@ -32,9 +34,11 @@ from attestrio.roles import (
     WeightedAttester,
     WeightedValidator,
 )
+from attestrio.sim.anvil import running_anvil
 from attestrio.sim.chain import SimChain
 from attestrio.sim.rollup import SimRollup, replace_file
 from attestrio.sim.wires import TcpWires
+from attestrio.sim.zkchain import ZkChain, ZkRollup
 
 MAIN = "main-node"
 API = "main-node-api"
@@ -73,6 +77,8 @@ class ClusterSpec:
     """For another node with the same key, before the first vote: here a clone is heard within a few milliseconds."""
     redial_s: float = 1.0
     """Between two attempts at a peer; 20 on the network, which would make every restart here wait for it."""
+    anvil: Path | None = None
+    """The program of a development chain, to which the batches are committed; None: there is none."""
     lift_rates: bool = False
     """Whether the gossip methods have no rate limits, instead of the network's."""
 
@@ -92,6 +98,7 @@ class Cluster:
     wires: TcpWires | None = None
     """What all connections of the attesters go through: links with peers, and calls to the main node at `API`."""
     _chain: SimChain | None = field(default=None, init=False)
+    _rollup: ZkRollup | None = field(default=None, init=False)
     _url: str | None = field(default=None, init=False)
     _addresses: dict[str, str] = field(default_factory=dict, init=False)
     _lives: dict[str, _Life] = field(default_factory=dict, init=False)
@@ -101,6 +108,13 @@ class Cluster:
     def names(self) -> list[str]:
         """The attesters, in order."""
         return [f"attester-{index}" for index in range(1, self.spec.attesters + 1)]
+
+    @property
+    def chain(self) -> SimChain:
+        """What the main node takes its batches from, once the cluster runs. Raises ValueError before."""
+        if self._chain is None:
+            raise ValueError("chain: the cluster does not run")
+        return self._chain
 
     @property
     def ends(self) -> list[str]:
@@ -174,7 +188,15 @@ class Cluster:
         """Run chain and nodes until cancelled; started with all nodes by name, the main node first."""
         genesis = self.prepare()
         first = load_config(self._config(MAIN)).batches.first or 0
-        self._chain = chain = SimChain(genesis.hash(), first=first)
+        kind = SimChain if self.spec.anvil is None else ZkChain
+        self._chain = chain = kind(genesis.hash(), first=first)
+        async with AsyncExitStack() as life:
+            if isinstance(chain, ZkChain):
+                self._rollup = await self._commit(life, chain)
+            await self._run(chain, first, task_status)
+        raise AssertionError("unreachable: the chain seals until cancelled")
+
+    async def _run(self, chain: SimChain, first: int, task_status: trio.TaskStatus[Mapping[str, RunningNode]]) -> None:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
@@ -183,6 +205,8 @@ class Cluster:
                 await self.start(MAIN)
                 epoch = await self.nodes[MAIN].wait_epoch()
                 chain.seal(int(epoch.store.persisted.next()) - first)
+                if self._rollup is not None:
+                    nursery.start_soon(self._rollup.run)
                 nursery.start_soon(chain.run, self.spec.batch_every_s)
                 for name in self.names:
                     await self.start(name)
@@ -190,7 +214,11 @@ class Cluster:
                 await trio.sleep_forever()
             finally:
                 self._nursery = None
-        raise AssertionError("unreachable: the chain seals until cancelled")
+
+    async def _commit(self, life: AsyncExitStack, chain: ZkChain) -> ZkRollup:
+        """A development chain with the rollup's contract on it; both end with `life`."""
+        anvil = await life.enter_async_context(running_anvil(self.spec.anvil))
+        return await ZkRollup.deploy(anvil, chain)
 
     async def start(self, name: str) -> RunningNode:
         """Start a node that was stopped: over the same files, at the same addresses, as after a restart.
@@ -262,6 +290,8 @@ class Cluster:
         given["gossip.static_outbound"] = ",".join(
             f"{self.node_key(peer)}@{self._reached(name, peer, self._addresses[peer])}" for peer in before
         )
+        if self._rollup is not None and name != MAIN:
+            given |= self._on_chain(name, self._rollup)
         if self._url is not None:
             where = self._url.removeprefix("http://").removesuffix("/")
             if name == MAIN:
@@ -269,6 +299,18 @@ class Cluster:
             else:
                 given["main_node.url"] = f"http://{self._reached(name, API, where)}/"
         return given
+
+    def _on_chain(self, name: str, rollup: ZkRollup) -> dict[str, str]:
+        """Every other attester takes its batches from the chain; those between compare the main node's with it."""
+        source = "l1" if self.names.index(name) % 2 else "main-node"
+        return {
+            "batches.source": source,
+            "batches.check_l1": "true",
+            "l1.rpc_urls": rollup.anvil.url,
+            "l1.chain_id": str(rollup.anvil.provider.chain_id),
+            "l1.diamond": hex_bytes(rollup.diamond),
+            "l1.finality": "latest",
+        }
 
     def _reached(self, name: str, peer: str, address: str) -> str:
         return address if self.wires is None else self.wires.between(name, peer, address)
