@@ -97,8 +97,9 @@ class Cluster:
     """Those that run, by name."""
     wires: TcpWires | None = None
     """What all connections of the attesters go through: links with peers, and calls to the main node at `API`."""
+    rollup: ZkRollup | None = field(default=None, init=False)
+    """What commits the batches on Ethereum, while a cluster with `spec.anvil` runs."""
     _chain: SimChain | None = field(default=None, init=False)
-    _rollup: ZkRollup | None = field(default=None, init=False)
     _url: str | None = field(default=None, init=False)
     _addresses: dict[str, str] = field(default_factory=dict, init=False)
     _lives: dict[str, _Life] = field(default_factory=dict, init=False)
@@ -192,7 +193,7 @@ class Cluster:
         self._chain = chain = kind(genesis.hash(), first=first)
         async with AsyncExitStack() as life:
             if isinstance(chain, ZkChain):
-                self._rollup = await self._commit(life, chain)
+                self.rollup = await self._commit(life, chain)
             await self._run(chain, first, task_status)
         raise AssertionError("unreachable: the chain seals until cancelled")
 
@@ -205,8 +206,8 @@ class Cluster:
                 await self.start(MAIN)
                 epoch = await self.nodes[MAIN].wait_epoch()
                 chain.seal(int(epoch.store.persisted.next()) - first)
-                if self._rollup is not None:
-                    nursery.start_soon(self._rollup.run)
+                if self.rollup is not None:
+                    nursery.start_soon(self.rollup.run)
                 nursery.start_soon(chain.run, self.spec.batch_every_s)
                 for name in self.names:
                     await self.start(name)
@@ -290,8 +291,8 @@ class Cluster:
         given["gossip.static_outbound"] = ",".join(
             f"{self.node_key(peer)}@{self._reached(name, peer, self._addresses[peer])}" for peer in before
         )
-        if self._rollup is not None and name != MAIN:
-            given |= self._on_chain(name, self._rollup)
+        if self.rollup is not None and name != MAIN:
+            given |= self._on_chain(name, self.rollup)
         if self._url is not None:
             where = self._url.removeprefix("http://").removesuffix("/")
             if name == MAIN:

@@ -73,7 +73,7 @@ class ZkRollup:
         self._genesis = chain.genesis
         self._committed: dict[int, StoredBatchInfo] = {}  # and not executed
         self._last = self._executed = max(chain.first - 1, 0)
-        self._contract = artifact("Diamond")
+        self.contract = artifact("Diamond")
 
     @classmethod
     async def deploy(cls, anvil: Anvil, chain: ZkChain, *, execute_after: int | None = None) -> ZkRollup:
@@ -106,7 +106,7 @@ class ZkRollup:
     async def committed(self) -> int:
         """The last batch by the contract's own counter."""
         reader = Contract(self.anvil.provider, self.diamond)
-        (last,) = await reader.call(self._contract.functions["getTotalBatchesCommitted"])
+        (last,) = await reader.call(self.contract.functions["getTotalBatchesCommitted"])
         return int(last)
 
     async def _execute(self) -> None:
@@ -124,5 +124,5 @@ class ZkRollup:
             self._last = to
 
     async def _send(self, function: str, argument: object) -> None:
-        data = self._contract.functions[function].encode(argument)
+        data = self.contract.functions[function].encode(argument)
         await self.anvil.send(self.anvil.accounts[0], self.diamond, data)
