@@ -34,7 +34,7 @@ slow: $(READY)
 	$(BIN)/pytest -q -m slow $(ARGS)
 
 bench: $(READY)
-	@for script in bench/*.py; do case $$script in */_*) ;; *) echo "== $$script"; $(BIN)/python $$script $(ARGS) || exit 1;; esac; done
+	@missed=; for script in bench/*.py; do case $$script in */_*) ;; *) echo "== $$script"; $(BIN)/python $$script $(ARGS) || missed="$$missed $$script";; esac; done; test -z "$$missed" || { echo "missed a target:$$missed"; exit 1; }
 
 proto: $(READY)         ## compile proto/ into node/attestrio/schema/ (the result is committed, a test compares)
 	$(BIN)/python proto/compile.py
