@@ -208,7 +208,7 @@ class GossipSection(Section, frozen=True):
     max_batch_bytes: int = 10 << 20
     """Bytes of the largest batch that is fetched."""
     fetch_batches: bool = True
-    """Ask peers for batches that are not here."""
+    """Ask peers for batches that are not here; a main node never does."""
     rates: tuple[str, ...] = ()
     """Calls a link may carry, where they differ from the network's: "method=burst/refresh_s"; refresh 0: no limit."""
 

@@ -138,7 +138,9 @@ class EpochParts:
             if self.given.link is not None:
                 yield partial(self.given.link.run, epoch.votes)
         if node.network is not None:
-            yield GossipRunner(node.network, epoch.genesis, epoch.store, epoch.votes, self.key).run
+            yield GossipRunner(
+                node.network, epoch.genesis, epoch.store, epoch.votes, self.key, epoch.status.subscribe
+            ).run
         if self.key is not None and signer is not None:
             shown = self.counts.signing(signer if self.on_chain is None else self.on_chain.signing(signer))
             yield AttesterRunner(

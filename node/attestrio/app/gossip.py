@@ -28,8 +28,12 @@ PEERS_REST_S: Final = 0.2  # between two writings, however often peers come and 
 log = logging.getLogger("attestrio.app")
 
 
-def gossip_rules(section: GossipSection) -> GossipRules:
-    """The rules of the section, whose values were checked when it was read."""
+def gossip_rules(section: GossipSection, *, makes_batches: bool = False) -> GossipRules:
+    """The rules of the section, whose values were checked when it was read.
+
+    A main node (`makes_batches`) never fetches: its own source says what the next batch is, and it would skip each
+    number that a peer has given it content for, true or not. Nobody could attest to that batch any more.
+    """
     return GossipRules(
         static_outbound=outbound_of(section.static_outbound),
         static_inbound=inbound_of(section.static_inbound),
@@ -37,7 +41,7 @@ def gossip_rules(section: GossipSection) -> GossipRules:
         ping_timeout_s=section.ping_timeout_s,
         redial_s=section.redial_s,
         max_batch_bytes=section.max_batch_bytes,
-        fetch=section.fetch_batches,
+        fetch=section.fetch_batches and not makes_batches,
         rates=rates_of(section.rates),
     )
 

@@ -95,7 +95,8 @@ async def run_node(
         metrics = Metrics()
         network = None
         if config.gossip is not None:
-            network = GossipNode(node_secret(config), gossip_rules(config.gossip), metrics)
+            rules = gossip_rules(config.gossip, makes_batches=config.serve is not None)
+            network = GossipNode(node_secret(config), rules, metrics)
         node = RunningNode(config, metrics, DutyLog(time.time), AsyncValue(None), AsyncValue(None), network)
         await NodeLife(node, given, key, data_dir).run(task_status)
     raise AssertionError("unreachable: a node runs until cancelled")

@@ -56,7 +56,8 @@ class FetchQueue(Generic[P]):
     Wanted are at most `limit` consecutive numbers, from the first one that is not queued to `limit` past the last one
     on disk: a slot is free again when its batch is durable, so what waits to be written is bounded too. A number that
     gets queued by any route is wanted no more. Each is asked of one peer at a time, and of the next one as soon as
-    that peer has left without answering.
+    that peer has left without answering. With `named` nothing above that number is wanted: a peer announces what it
+    likes, and nothing proves what it gives, so whoever dials in could fill the disk.
 
     A peer is whatever stands for one connection. Its life: `joined`, then any of `announced`, `take`, `arrived`, and
     `left` whatever the reason; a fault of its own ends its connection, so giving one number back is not needed.
@@ -74,6 +75,7 @@ class FetchQueue(Generic[P]):
         if limit < 1:
             raise ValueError(f"limit={limit} must be at least 1")
         self._limit = limit
+        self._after = MAX_NUMBER + 1  # the lowest number that is too high
         self._ranges: dict[P, StoreState] = {}
         self._asked: dict[int, P] = {}
         self._arrived: dict[int, SyncBatch] = {}
@@ -86,6 +88,10 @@ class FetchQueue(Generic[P]):
         self._end = min(int(persisted.next()) + self._limit, MAX_NUMBER + 1)
         for number in [number for number in self._arrived if not self._wanted(number)]:
             del self._arrived[number]
+
+    def named(self, number: BatchNumber | None) -> None:
+        """Somebody who is believed says that batches up to `number` may exist; None: none yet."""
+        self._after = 0 if number is None else number + 1
 
     def joined(self, peer: P) -> None:
         """A connection that can be asked; what it has is not known yet."""
@@ -105,7 +111,7 @@ class FetchQueue(Generic[P]):
 
     def lowest(self) -> BatchNumber | None:
         """The lowest number that is wanted and that nobody is asked for, or None."""
-        for number in range(self._next, self._end):
+        for number in range(self._next, min(self._end, self._after)):
             if self._waits(number):
                 return BatchNumber(number)
         return None
@@ -143,7 +149,7 @@ class FetchQueue(Generic[P]):
 
     def statistics(self) -> FetchStatistics:
         """For metrics and tests."""
-        waiting = sum(1 for number in range(self._next, self._end) if self._waits(number))
+        waiting = sum(1 for number in range(self._next, min(self._end, self._after)) if self._waits(number))
         return FetchStatistics(waiting, len(self._asked), len(self._arrived), len(self._ranges))
 
     def _wanted(self, number: int) -> bool:

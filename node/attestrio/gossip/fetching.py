@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -11,7 +12,10 @@ from trio_util import AsyncValue
 from attestrio.gossip.fetch import FetchQueue
 from attestrio.gossip.node import GossipNode
 from attestrio.gossip.talk import Talk
+from attestrio.status import AttestationStatus
 from attestrio.store.api import BatchStore
+
+Statuses = Callable[[], AsyncIterator[AttestationStatus]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +24,21 @@ class Fetching:
 
     Args:
       nudge: grows whenever a peer could be asked, or an answer came.
+      statuses: the current one of the main node, then each newer one: no batch above the one it names is fetched.
+        None: no such bound.
     """
 
     node: GossipNode
     queue: FetchQueue[Talk]
     store: BatchStore
     nudge: AsyncValue[int]
+    statuses: Statuses | None = None
 
     async def run(self) -> NoReturn:
         async with trio.open_nursery() as tasks:
+            if self.statuses is not None:
+                self.queue.named(None)
+                tasks.start_soon(self._heed, self.statuses)
             tasks.start_soon(self._follow)
             tasks.start_soon(self._ask)
             tasks.start_soon(self._feed)
@@ -41,6 +51,12 @@ class Fetching:
             self.queue.moved(queued, persisted)
             self.nudge.value += 1
             await self.store.wait_moved(queued, persisted)
+
+    async def _heed(self, statuses: Statuses) -> None:
+        """What the main node has not named yet is not wanted."""
+        async for status in statuses():
+            self.queue.named(status.next_batch)
+            self.nudge.value += 1
 
     async def _ask(self) -> NoReturn:
         """One number a connection and round, so that the numbers spread over those who have them."""

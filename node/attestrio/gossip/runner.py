@@ -13,7 +13,7 @@ from trio_util import AsyncValue
 from attestrio.gossip.accepting import Acceptor
 from attestrio.gossip.dialling import Dialler
 from attestrio.gossip.fetch import FetchQueue
-from attestrio.gossip.fetching import Fetching
+from attestrio.gossip.fetching import Fetching, Statuses
 from attestrio.gossip.io import Identity, Session
 from attestrio.gossip.later import Later
 from attestrio.gossip.node import GossipNode
@@ -33,6 +33,7 @@ class GossipRunner:
     Args:
       votes: None without a committee.
       own_key: with which this node votes, if it does.
+      statuses: see `Fetching`.
     """
 
     node: GossipNode
@@ -40,6 +41,7 @@ class GossipRunner:
     store: BatchStore
     votes: VotesWatch | None
     own_key: AttesterPublicKey | None = None
+    statuses: Statuses | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Take part until cancelled; started when others can reach this node. Peers' faults end their links only."""
@@ -68,7 +70,7 @@ class GossipRunner:
         yield later.run
         yield partial(self._announce, shared)
         if shared.fetch is not None:
-            yield Fetching(node, shared.fetch, store, nudge).run
+            yield Fetching(node, shared.fetch, store, nudge, self.statuses).run
 
     def _shared(self, nudge: AsyncValue[int], later: Later) -> Shared:
         node, store = self.node, self.store

@@ -43,6 +43,11 @@ def test_every_key_of_the_section_becomes_a_rule():
     )
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_main_node_does_not_fetch_batches_whatever_it_is_told(asked):
+    assert not gossip_rules(GossipSection(fetch_batches=asked), makes_batches=True).fetch
+
+
 def test_the_key_comes_from_the_file_and_rather_from_the_environment(tmp_path):
     other = NodeSecretKey.from_bytes(b"\x04" * 32)
     file = tmp_path / "node.key"

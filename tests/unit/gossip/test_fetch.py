@@ -179,6 +179,22 @@ def test_no_number_is_wanted_that_no_store_can_hold():
     assert node.queue.lowest() is None
 
 
+def test_no_number_is_wanted_that_the_main_node_has_not_named():
+    node = Node("anna", announce=state(0, 2**64 - 1))
+
+    node.queue.named(None)
+    before = node.queue.take("anna")
+    node.queue.named(BatchNumber(1))
+    named = [node.queue.take("anna") for _ in range(3)]
+    node.queue.named(BatchNumber(2))
+    later = [node.queue.take("anna") for _ in range(2)]
+
+    assert before is None
+    assert named == [0, 1, None]
+    assert later == [2, None]
+    assert node.queue.statistics().waiting == 0
+
+
 def test_a_queue_without_slots_is_refused():
     with pytest.raises(ValueError, match="must be at least 1"):
         FetchQueue(state(0), state(0), limit=0)
