@@ -73,8 +73,14 @@ def test_nobody_changes_the_rules_afterwards():
         ({"static_outbound": {A: "host"}}, f"static_outbound: the address of {A} is not host:port"),
         ({"static_outbound": {A: "host:0"}}, f"static_outbound: the address of {A} has port 0, ports are 1 to 65535"),
         ({"dynamic_inbound_limit": -1}, "dynamic_inbound_limit has to be at least 0, not -1"),
-        ({"ping_timeout_s": 0.0}, "ping_timeout_s has to be from 1 to 1000000000, not 0.0: peers answer one ping a second"),
-        ({"ping_timeout_s": math.nan}, "ping_timeout_s has to be from 1 to 1000000000, not nan: peers answer one ping a second"),
+        (
+            {"ping_timeout_s": 0.0},
+            "ping_timeout_s has to be from 1 to 1000000000, not 0.0: peers answer one ping a second",
+        ),
+        (
+            {"ping_timeout_s": math.nan},
+            "ping_timeout_s has to be from 1 to 1000000000, not nan: peers answer one ping a second",
+        ),
         ({"redial_s": math.inf}, "redial_s has to be above 0 and 1000000000 at most, not inf"),
         ({"max_batch_bytes": 0}, f"max_batch_bytes has to be from 1 to {MAX_BATCH_BYTES}, not 0"),
         ({"max_batch_bytes": 1 << 32}, f"max_batch_bytes has to be from 1 to {MAX_BATCH_BYTES}, not 4294967296"),
