@@ -109,7 +109,10 @@ def folder(data_dir: Path | None) -> Iterator[Path]:
 
 
 def prepared(path: Path, attesters: int | None, every: float, anvil: Path | None = None) -> Cluster:
-    """The network of a folder, made where there is none. Raises NetworkUnusable, OtherCluster, DataDirUnwritable."""
+    """The network of a folder, made where there is none.
+
+    Raises NetworkUnusable, OtherCluster, OtherRollup, DataDirUnwritable.
+    """
     kept = path / "genesis.json"
     try:
         known = len(Genesis.from_json(kept.read_bytes()).attesters or ()) if kept.exists() else None

@@ -41,6 +41,8 @@ from attestrio.sim.wires import TcpWires
 from attestrio.sim.zkchain import ZkChain, ZkRollup
 
 MAIN = "main-node"
+ON_CHAIN = "on-chain"
+"""A file that marks the folder of a network whose batches are committed to a development chain."""
 API = "main-node-api"
 """The other end of the wires over which nodes ask the main node."""
 
@@ -62,6 +64,17 @@ class OtherCluster(SetupError):
     def __init__(self, path: Path, got: int, want: int) -> None:
         super().__init__(f"{path} holds a network of {got} attesters, {want} are asked for: choose another directory")
         self.path, self.got, self.want = path, got, want
+
+
+class OtherRollup(SetupError):
+    """The directory holds a network whose batches are on a development chain, or are not: the other kind has others."""
+
+    code: ClassVar[str] = "other_rollup"
+
+    def __init__(self, path: Path, on_chain: bool) -> None:
+        has, option = ("has its batches on a chain", "with") if on_chain else ("has no chain", "without")
+        super().__init__(f"{path} holds a network that {has}: run it {option} --chain, or choose another directory")
+        self.path, self.on_chain = path, on_chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +136,15 @@ class Cluster:
         return [MAIN, API, *self.names]
 
     def prepare(self) -> Genesis:
-        """Write keys, genesis and configurations that are not there yet; the genesis. Raises OtherCluster."""
+        """Write keys, genesis and configurations that are not there yet; the genesis.
+
+        Raises OtherCluster, OtherRollup.
+        """
         genesis_file = self.data_dir / "genesis.json"
         if genesis_file.exists():
             self._check(Genesis.from_json(genesis_file.read_text("utf-8")))
+        elif self.spec.anvil is not None:
+            write_new(self.data_dir / ON_CHAIN, "")
         secrets = [_secret(self.data_dir / name / "attester.key") for name in self.names]
         for name in [MAIN, *self.names]:
             _node_secret(self.data_dir / name / "node.key")
@@ -174,6 +192,9 @@ class Cluster:
         committee = genesis.attesters
         if committee is None or len(committee) != self.spec.attesters:
             raise OtherCluster(self.data_dir, len(committee) if committee else 0, self.spec.attesters)
+        on_chain = (self.data_dir / ON_CHAIN).exists()
+        if on_chain != (self.spec.anvil is not None):
+            raise OtherRollup(self.data_dir, on_chain)
 
     def public_keys(self) -> dict[str, AttesterPublicKey]:
         """The attesters' keys by name, once `prepare` has written them."""

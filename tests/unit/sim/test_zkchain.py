@@ -1,10 +1,13 @@
 """A simulated rollup's batches, and the program that plays Ethereum for it."""
 
+from pathlib import Path
+
 import pytest
 from attestrio.roles import BatchNumber, GenesisHash
 from attestrio.sim import anvil, artifacts
 from attestrio.sim.anvil import AnvilAbsent, find_anvil, running_anvil
 from attestrio.sim.artifacts import ContractAbsent, artifact
+from attestrio.sim.cluster import Cluster, ClusterSpec, OtherRollup
 from attestrio.sim.zkchain import ZkChain
 
 GENESIS, NEXT_GENESIS = GenesisHash(b"\x01" * 32), GenesisHash(b"\x02" * 32)
@@ -41,6 +44,17 @@ async def test_after_a_revert_the_same_number_is_another_batch():
     chain.seal()
 
     assert (await chain.batch_to_sign(BatchNumber(2))).hash not in (before, None)
+
+
+@pytest.mark.parametrize("first", [None, Path("anvil")], ids=["plain", "on a chain"])
+def test_a_kept_network_stays_on_its_chain_or_without_one(tmp_path, first):
+    """The same numbers would be other batches, and the first without a certificate could never have one."""
+    other = Path("anvil") if first is None else None
+    Cluster(tmp_path, ClusterSpec(anvil=first)).prepare()
+
+    Cluster(tmp_path, ClusterSpec(anvil=first)).prepare()
+    with pytest.raises(OtherRollup, match="without --chain" if first is None else "with --chain"):
+        Cluster(tmp_path, ClusterSpec(anvil=other)).prepare()
 
 
 @pytest.fixture
