@@ -15,6 +15,7 @@ from typing import ClassVar, Final, Generic, TypeVar
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from attestrio.gossip.rpc.parse import check_unknown
 from attestrio.roles import DecodeFailed, Malformed, SignedBatch
 from attestrio.roles.conv import read
 from attestrio.schema.attester_pb2 import Signed
@@ -165,6 +166,7 @@ def _messages(body: bytes) -> Sequence[Signed]:
         push = PushBatchVotes.FromString(body)
     except DecodeError:
         raise Malformed("PushBatchVotes", "not protobuf") from None
+    check_unknown(push)
     # the network refuses a known field of another wire type, this library files it among the unknown ones
     unknown = UnknownFieldSet(push)
     if any(unknown[at].field_number == VOTES_FIELD for at in range(len(unknown))):

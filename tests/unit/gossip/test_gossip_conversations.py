@@ -10,7 +10,7 @@ from attestrio.gossip.frame import encode_frame
 from attestrio.gossip.rpc import get_batch, ping, push_batch_store_state
 from attestrio.gossip.rpc.push_batch_store_state import BatchStoreState
 from attestrio.gossip.votes_wire import VoteCodec
-from attestrio.roles import BatchNumber, SignedBatch
+from attestrio.roles import AttesterSecretKey, BatchNumber, SignedBatch
 from attestrio.roles.keys import Signature
 from memory_world import GENESIS, MEMBERS, both_roles, in_memory
 from net_world import attester, batch_of, genesis_of, sync_batch
@@ -59,9 +59,15 @@ def sealed(peer, plaintext=b"\0\0"):
     return peer._sender.seal(plaintext)
 
 
+def changed(peer):
+    raw = sealed(peer)
+    raw[-1] ^= 1
+    return raw
+
+
 BROKEN_NOISE = {
     "n1": lambda peer: b"\x0f\x00" + bytes(15),
-    "n2 changed": lambda peer: sealed(peer)[:-1] + b"\0",
+    "n2 changed": changed,
     "n2 lost": lambda peer: (sealed(peer), sealed(peer))[1],
     "n2 replayed": lambda peer: sealed(peer, b"\0\xa0") * 2,
 }
@@ -191,9 +197,9 @@ async def test_m_tolerated_what_is_strange_and_harmless_does_no_harm(autojump_cl
 
 @both_roles
 async def test_m_tolerated_a_data_frame_of_65535_bytes_is_read(autojump_clock, role):
-    """As a push of votes with something nobody knows in it."""
-    filler = b"\x7a" + b"\xe0\xff\x03" + bytes(65_504)  # field 15
-    body = push(vote()) + filler
+    """As a push of votes, most of them of strangers."""
+    strangers = [AttesterSecretKey.from_bytes(index.to_bytes(32, "big")) for index in range(1, 360)]
+    body = push(vote(), *[vote(secret) for secret in strangers])
     async with in_memory() as world, world.talk(role) as peer:
         await peer.call("ping", PING)
         raw = len(body).to_bytes(4, "little") + body

@@ -449,6 +449,31 @@ def test_nothing_is_a_fine_answer_and_so_is_what_nobody_knows():
     void_untrusted(bytes.fromhex("0801 1200"))
 
 
+def a_batch_and(unknown):
+    """An answer with batch 5, and inside and behind it `unknown` bytes of small fields that nobody knows."""
+    inner = BATCH.encode() + b"\x78\x00" * (unknown // 4)
+    answer = rpc_pb2.GetBatchResponse()
+    answer.batch.MergeFromString(inner)
+    return answer.SerializeToString() + b"\x78\x00" * (unknown // 4)
+
+
+def test_15_kb_that_nobody_knows_are_read_over():
+    assert get_batch.response_untrusted(a_batch_and(15 * KB), BatchNumber(5)) == BATCH
+
+
+@pytest.mark.parametrize("unknown", [17 * KB, 10 * KB * KB])
+def test_an_answer_of_little_but_what_nobody_knows_is_not_looked_at(unknown):
+    """The largest one took 4 s, in which nobody else was heard."""
+    with pytest.raises(Malformed, match="too many fields that nobody knows"):
+        get_batch.response_untrusted(a_batch_and(unknown), BatchNumber(5))
+
+
+def test_a_large_batch_is_not_taken_for_it():
+    large = SyncBatch(BatchNumber(5), (b"x" * KB * KB, b""), b"proof")
+
+    assert get_batch.response_untrusted(get_batch.encode_response(large), BatchNumber(5)) == large
+
+
 def test_an_answer_that_cannot_be_read_is_refused():
     with pytest.raises(Malformed):
         void_untrusted(b"\x08")

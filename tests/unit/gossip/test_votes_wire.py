@@ -218,6 +218,15 @@ def test_every_spelling_of_the_recovery_id_is_read_and_sent_on_as_one(v):
 # What is refused
 
 
+def test_a_push_of_little_but_what_nobody_knows_is_not_looked_at():
+    """100 kB of it took 40 ms, twice a second and peer."""
+    body = wrapped(VOTE.encode()) + b"\x10\x00" * (8 * 1024)
+
+    assert VoteCodec().decode_untrusted(body) == [VOTE]
+    with pytest.raises(VoteUndecodable, match="too many fields that nobody knows"):
+        VoteCodec().decode_untrusted(body + b"\x10\x00")
+
+
 UNDECODABLE = {
     "not protobuf": b"\xff" * 184,
     "empty": b"",
