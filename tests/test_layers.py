@@ -36,11 +36,15 @@ WAITS = {
     "gossip/accepting", "gossip/connection", "gossip/dialling", "gossip/fetching", "gossip/io", "gossip/later",
     "gossip/listener", "gossip/node", "gossip/runner", "gossip/wire", "journal/rows", "journal/sqlite",
     "l1/endpoint", "l1/for_web3", "l1/provider", "l1/scan", "l1/shared",
+    "operator/download", "operator/outbox", "operator/runner", "operator/state", "operator/verify", "operator/work",
     "app", "sim", "cli",
 }  # fmt: skip
 
 # Who may make a vote's signature. Everybody else asks the record of `protection`, which remembers.
 SIGNS = {"protection", "sim", "roles"}
+
+# Who may sign with a BLS key. `operator/signing` writes the signature down before anybody can send it.
+SIGNS_BATCHES = {"operator/signing", "bls", "sim"}
 
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
@@ -121,6 +125,26 @@ def test_only_the_record_signs_votes(path):
     assert path.relative_to(ROOT).with_suffix("").parts[0] in SIGNS or signing_calls(path) == []
 
 
+def bls_signing_calls(path: Path) -> list[str]:
+    """Calls of `sign` in a file that knows the BLS key, or on something that is called a secret."""
+    knows_key = any(name[:2] == ("attestrio", "bls") and name[-1] == "SecretKey" for name in imports(path))
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return [
+        ast.unparse(call)
+        for call in calls
+        if isinstance(call.func, ast.Attribute)
+        and call.func.attr == "sign"
+        and (knows_key or "secret" in ast.unparse(call.func.value).lower())
+    ]
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path) not in SIGNS_BATCHES], ids=name_of)
+def test_only_the_record_of_responses_signs_batches_of_aligned(path):
+    allowed = path.relative_to(ROOT).parts[0] in SIGNS_BATCHES | SIGNS
+
+    assert allowed or bls_signing_calls(path) == []
+
+
 def test_every_name_of_the_tables_is_in_use():
     """A line that no file needs any more is taken out."""
     names = {name_of(path) for path in MODULES}
@@ -155,3 +179,14 @@ def test_the_check_notices_a_signature_that_bypasses_the_record(tmp_path, monkey
     test_only_the_record_signs_votes(tmp_path / "attester" / "asks.py")
     with pytest.raises(AssertionError):
         test_only_the_record_signs_votes(tmp_path / "attester" / "signs.py")
+
+
+@pytest.mark.parametrize("call", ["SecretKey(7).sign(message)", "self._secret.sign(message)", "key.sign(message)"])
+def test_the_check_notices_a_response_that_bypasses_the_record(tmp_path, monkeypatch, call):
+    (tmp_path / "operator").mkdir()
+    bad = tmp_path / "operator" / "hasty.py"
+    bad.write_text(f"from attestrio.bls import SecretKey\ndef respond(self, key, message):\n    return {call}\n")
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+
+    with pytest.raises(AssertionError):
+        test_only_the_record_of_responses_signs_batches_of_aligned(bad)

@@ -86,6 +86,23 @@ class Reason(StrEnum):
     QC_KNOWN = "qc_known", "A certificate for the batch was stored before."
     QC_ELSEWHERE = "qc_elsewhere", "The main node went on, so it has the certificate; this node had heard no vote."
 
+    # batches of Aligned, as an operator answers them
+    PROOF_INVALID = "proof_invalid", "A proof of the batch is not good, so the batch is never signed."
+    VERIFIER_DISABLED = "verifier_disabled", "The contract has disabled the verifier of a proof: it is not signed."
+    DATA_UNAVAILABLE = (
+        "data_unavailable",
+        "No URL of the batch gave data with the root of the chain before the batch was past the horizon.",
+    )
+    VERIFIER_FAILED = "verifier_failed", "The verifier gave no verdict before the batch was past the horizon."
+    AGGREGATOR_AWAY = (
+        "aggregator_away",
+        "The batch was signed, and the aggregator took no response before the batch was past the horizon.",
+    )
+    RESPONSE_REFUSED = "response_refused", "The aggregator will never take the response, and says why."
+    ANSWERED_BY_OTHERS = "answered_by_others", "The chain had the answer before this operator could give its own."
+    REORGED_AWAY = "reorged_away", "A reorg took the batch off the chain, and it did not come back."
+    DROPPED = "dropped", "Somebody gave the batch up with `attestrio operator drop`."
+
 
 class EndState(StrEnum):
     """How a batch ended on this node. Every batch seen has exactly one."""
