@@ -17,7 +17,7 @@ RANK = {
     "duty": 4, "store": 4, "journal": 4, "l1": 4, "gorpc": 4, "stream": 4,
     "status": 5, "zkevm": 5, "mainnode": 6, "quorum": 6, "batches": 7, "protection": 7, "operator": 7,
     "attester": 8, "gossip": 8, "aggregator": 8, "resequence": 8,
-    "web": 9, "config": 10, "app": 11, "sim": 12, "cli": 13,
+    "configuring": 9, "web": 9, "config": 10, "app": 11, "sim": 12, "cli": 13,
 }  # fmt: skip
 
 # What makes a file one that waits: trio itself, whatever runs on it, sockets and files.

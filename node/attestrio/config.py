@@ -1,80 +1,46 @@
-"""TOML file, environment and flags to one frozen `NodeConfig`.
-
-Precedence: flag > environment > file > default. Environment names are `ATTESTRIO_<SECTION>_<KEY>` in capitals. An
-unknown key is an error that names the key and the file. Secrets come from a `*_file` or from the environment, never
-from the TOML file itself. Relative paths in a file are taken from the folder of that file.
-"""
+"""TOML file, environment and flags to one frozen `NodeConfig`. How they are read is in `configuring`."""
 
 from __future__ import annotations
 
-import difflib
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Literal
 
-import msgspec
+from attestrio.configuring import (
+    MAX_NUMBER,
+    BadConfig,
+    Key,
+    Layout,
+    Origin,
+    Secret,
+    Section,
+    env_name,
+    not_negative,
+    positive,
+)
 
-from attestrio.errors import SetupError
-from attestrio.kit.files import read_bounded
+__all__ = [
+    "MAX_GENESIS_FILE",
+    "MAX_KEY_FILE",
+    "MAX_NUMBER",
+    "BadConfig",
+    "NodeConfig",
+    "Secret",
+    "Section",
+    "env_name",
+    "explain_config",
+    "keys",
+    "load_config",
+    "sections",
+    "unused_environment",
+]
 
-PREFIX = "ATTESTRIO_"
-MAX_FILE = 1 << 20  # bytes of a configuration; one with every key has about 2,000
-MAX_NUMBER = (1 << 63) - 2  # of the store, of batches; also more than anybody keeps
-MAX_SECONDS = 1_000_000_000  # some 30 years: a time without end is a slip
 MAX_KEY_FILE = 4096  # bytes of a key file; a key has 91
 MAX_GENESIS_FILE = 16 << 20  # bytes of a genesis file; 10,000 attesters are about 1.2 MB
 
 
 ADDRESS = re.compile("0x[0-9a-fA-F]{40}")
-
-
-class BadConfig(SetupError):
-    """A configuration that cannot be used; says which key of which source, and what to do."""
-
-    code: ClassVar[str] = "bad_config"
-
-    def __init__(self, source: str, problem: str) -> None:
-        super().__init__(f"{source}: {problem}")
-        self.source, self.problem = source, problem
-
-
-class Secret(str):
-    """A text that is never shown. `reveal()` is the only way to it."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "<secret>"
-
-    __str__ = __repr__
-    __format__ = cast("Any", lambda self, _spec: "<secret>")
-
-    def reveal(self) -> str:
-        return str.__str__(self)
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of all sections: frozen, and strict about keys."""
-
-
-def _positive(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} has to be above 0, not {value}")
-        if value is not None and not value <= _largest(value):
-            raise ValueError(f"{name} has to be {_largest(value)} at most")
-
-
-def _not_negative(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value <= _largest(value):
-            raise ValueError(f"{name} has to be from 0 to {_largest(value)}, not {value}")
-
-
-def _largest(value: float) -> float:
-    return MAX_NUMBER if isinstance(value, int) else MAX_SECONDS
 
 
 class NodeSection(Section, frozen=True):
@@ -84,7 +50,7 @@ class NodeSection(Section, frozen=True):
     """Seconds that a stopping node may take to finish what it has begun."""
 
     def __post_init__(self) -> None:
-        _positive(grace_s=self.grace_s)
+        positive(grace_s=self.grace_s)
         if not self.data_dir:
             raise ValueError("data_dir may not be empty")
 
@@ -116,8 +82,8 @@ class MainNodeSection(Section, frozen=True):
     max_answer_bytes: int = 1 << 20
 
     def __post_init__(self) -> None:
-        _positive(poll_s=self.poll_s, timeout_s=self.timeout_s, max_answer_bytes=self.max_answer_bytes)
-        _not_negative(stale_grace_s=self.stale_grace_s)
+        positive(poll_s=self.poll_s, timeout_s=self.timeout_s, max_answer_bytes=self.max_answer_bytes)
+        not_negative(stale_grace_s=self.stale_grace_s)
         if self.url is not None and self.urls:
             raise ValueError("url and urls exclude each other")
         if len(set(self.urls)) != len(self.urls):
@@ -139,7 +105,7 @@ class BatchesSection(Section, frozen=True):
     main node for all certificates from there on, and not only for those since its own first."""
 
     def __post_init__(self) -> None:
-        _positive(poll_s=self.poll_s)
+        positive(poll_s=self.poll_s)
         if self.first is not None and not 0 <= self.first <= MAX_NUMBER:
             raise ValueError(f"first has to be a number from 0 to {MAX_NUMBER}")
 
@@ -158,7 +124,7 @@ class L1Section(Section, frozen=True):
     timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
-        _positive(chain_id=self.chain_id, timeout_s=self.timeout_s)
+        positive(chain_id=self.chain_id, timeout_s=self.timeout_s)
         if len(set(self.rpc_urls)) != len(self.rpc_urls):
             raise ValueError("rpc_urls names an endpoint twice")
         if self.agree != 1 and not len(self.rpc_urls) // 2 < self.agree <= len(self.rpc_urls):
@@ -177,8 +143,8 @@ class ProtectionSection(Section, frozen=True):
     """Seconds to listen, once links are up, for another node with the same key before the first vote of a process."""
 
     def __post_init__(self) -> None:
-        _positive(keep_votes=self.keep_votes)
-        _not_negative(listen_s=self.listen_s)
+        positive(keep_votes=self.keep_votes)
+        not_negative(listen_s=self.listen_s)
 
 
 class ServeSection(Section, frozen=True):
@@ -223,8 +189,8 @@ class GossipSection(Section, frozen=True):
             rates_of,
         )
 
-        _positive(ping_timeout_s=self.ping_timeout_s, redial_s=self.redial_s, max_batch_bytes=self.max_batch_bytes)
-        _not_negative(dynamic_inbound_limit=self.dynamic_inbound_limit)
+        positive(ping_timeout_s=self.ping_timeout_s, redial_s=self.redial_s, max_batch_bytes=self.max_batch_bytes)
+        not_negative(dynamic_inbound_limit=self.dynamic_inbound_limit)
         if self.ping_timeout_s < SHORTEST_PING_S:
             raise ValueError(f"ping_timeout_s has to be {SHORTEST_PING_S:g} at least: peers answer one ping a second")
         if self.max_batch_bytes > MAX_BATCH_BYTES:
@@ -263,34 +229,36 @@ class NodeConfig(Section, frozen=True):
         return 5.0 if self.serve is None else 1.0
 
 
-LISTS = {
+def _check(made: NodeConfig, origin: Origin) -> None:
+    """What concerns several keys, which may come from different sources. Raises BadConfig."""
+    if made.batches.source == "file" and not made.batches.file:
+        raise BadConfig(origin["batches", "source"], 'batches: source = "file" needs the key file')
+    asks = "source" if made.batches.source == "l1" else "check_l1" if made.batches.check_l1 else None
+    if asks is not None and (made.l1 is None or not made.l1.rpc_urls or made.l1.diamond is None):
+        raise BadConfig(origin["batches", asks], f"batches: {asks} needs the section [l1] with rpc_urls and diamond")
+
+
+LISTS = frozenset({
     ("main_node", "urls"), ("l1", "rpc_urls"), ("gossip", "static_outbound"), ("gossip", "static_inbound"),
     ("gossip", "rates"),
-}  # fmt: skip
+})  # fmt: skip
 SECRETS = {("keys", "attester"): "attester_file", ("gossip", "node_key"): "node_key_file"}
 """What only the environment may hold, and the key beside it that names a file instead."""
-PATHS = {
+PATHS = frozenset({
     ("node", "data_dir"), ("keys", "attester_file"), ("genesis", "file"), ("batches", "file"),
     ("gossip", "node_key_file"),
-}  # fmt: skip
+})  # fmt: skip
+NODE = Layout(NodeConfig, LISTS, SECRETS, PATHS, _check)
 
 
 def sections() -> Iterator[tuple[str, type[Section]]]:
     """Name and class of every section, in the order of the file."""
-    for field in msgspec.structs.fields(NodeConfig):
-        candidates = getattr(field.type, "__args__", (field.type,))
-        yield field.name, next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, Section))
+    return NODE.sections()
 
 
-def keys() -> Iterator[tuple[str, str]]:
+def keys() -> Iterator[Key]:
     """Every (section, key) there is."""
-    for name, kind in sections():
-        for field in msgspec.structs.fields(kind):
-            yield name, field.name
-
-
-def env_name(section: str, key: str) -> str:
-    return f"{PREFIX}{section}_{key}".upper()
+    return NODE.keys()
 
 
 def load_config(
@@ -303,7 +271,7 @@ def load_config(
 
     Raises BadConfig with one sentence: which source, which key, what is wrong.
     """
-    return explain_config(path, env=env, overrides=overrides)[0]
+    return NODE.explain(path, env=env, overrides=overrides)[0]
 
 
 def explain_config(
@@ -311,115 +279,11 @@ def explain_config(
     *,
     env: Mapping[str, str] | None = None,
     overrides: Mapping[str, str] | None = None,
-) -> tuple[NodeConfig, dict[tuple[str, str], str]]:
+) -> tuple[NodeConfig, Origin]:
     """As `load_config`, with the source of every key that is not a default."""
-    origin: dict[tuple[str, str], str] = {}
-    table = _read_file(Path(path)) if path is not None else {}
-    for section, key in list(keys()):
-        if key in table.get(section, {}):
-            origin[section, key] = str(path)
-    layers = [("environment", _from_env(env or {})), ("flag", _from_flags(overrides or {}))]
-    for name, layer in layers:
-        for (section, key), text in layer.items():
-            table.setdefault(section, {})[key] = _list(text) if (section, key) in LISTS else text
-            origin[section, key] = name
-            _convert(table, name, strict=False)  # here, so that the error names its source
-    made = _convert(table, str(path or "defaults"), strict=False)
-    # Only now: the two keys may come from different sources.
-    if made.batches.source == "file" and not made.batches.file:
-        raise BadConfig(origin["batches", "source"], 'batches: source = "file" needs the key file')
-    asks = "source" if made.batches.source == "l1" else "check_l1" if made.batches.check_l1 else None
-    if asks is not None and (made.l1 is None or not made.l1.rpc_urls or made.l1.diamond is None):
-        raise BadConfig(origin["batches", asks], f"batches: {asks} needs the section [l1] with rpc_urls and diamond")
-    return made, origin
-
-
-def _list(text: str) -> list[str]:
-    return [one.strip() for one in text.split(",")] if text else []
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        table = tomllib.loads(read_bounded(path, MAX_FILE, pipes=True).decode("utf-8"))
-    except FileNotFoundError:
-        raise BadConfig(str(path), "no such file; `attestrio config show` prints a complete one") from None
-    except OSError as exc:
-        raise BadConfig(str(path), f"cannot be read: {exc.strerror}") from None
-    except UnicodeDecodeError:
-        raise BadConfig(str(path), "cannot be read: not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as exc:
-        raise BadConfig(str(path), f"not TOML: {exc}") from None
-    except ValueError:  # Python reads no number of more than 4,300 digits
-        raise BadConfig(str(path), "holds a number that is too long") from None
-    except RecursionError:
-        raise BadConfig(str(path), "nested too deep") from None
-    _refuse_unknown(table, str(path))
-    for (section, key), file_key in SECRETS.items():
-        if key in table.get(section, {}):
-            instead = f"use {section}.{file_key} or {env_name(section, key)}"
-            raise BadConfig(str(path), f"{section}.{key} may not stand in a file: {instead}")
-    _convert(table, str(path), strict=True)
-    for section, key in PATHS:
-        value = table.get(section, {}).get(key)
-        if value is not None:
-            table[section][key] = str(path.parent / value)
-    return table
-
-
-def _from_env(env: Mapping[str, str]) -> dict[tuple[str, str], str]:
-    return {pair: env[env_name(*pair)] for pair in keys() if env_name(*pair) in env}
-
-
-def _from_flags(overrides: Mapping[str, str]) -> dict[tuple[str, str], str]:
-    known = {f"{section}.{key}": (section, key) for section, key in keys()}
-    for name in overrides:
-        if name not in known:
-            raise BadConfig("flag", f"unknown key {name}{_hint(name, known)}")
-        if known[name] in SECRETS:
-            instead = f"use {env_name(*known[name])}"
-            raise BadConfig("flag", f"a secret on the command line is seen by everybody: {instead}")
-    return {known[name]: text for name, text in overrides.items()}
-
-
-def _convert(table: dict[str, Any], source: str, *, strict: bool) -> NodeConfig:
-    _refuse_unknown(table, source)
-    try:
-        return msgspec.convert(table, NodeConfig, strict=strict, dec_hook=_decode_secret)
-    except msgspec.ValidationError as exc:
-        text = str(exc)
-        what, _, where = text.partition(" - at `$")
-        where = where.rstrip("`").lstrip(".")
-        raise BadConfig(source, f"{where}: {what}" if where else what) from None
-
-
-def _decode_secret(kind: type, value: object) -> object:
-    if kind is Secret and isinstance(value, str):
-        return Secret(value)
-    raise ValueError("expected a text")
-
-
-def _refuse_unknown(table: dict[str, Any], source: str) -> None:
-    known = dict(sections())
-    for section, entries in table.items():
-        if section not in known:
-            raise BadConfig(source, f"unknown section [{section}]{_hint(section, known)}")
-        if not isinstance(entries, dict):
-            raise BadConfig(source, f"{section} has to be a section: [{section}]")
-        fields = {field.name for field in msgspec.structs.fields(known[section])}
-        for key, value in entries.items():
-            if key not in fields:
-                raise BadConfig(source, f"unknown key {section}.{key}{_hint(key, fields)}")
-            if isinstance(value, str) and "\0" in value:  # no path, address or key has one, and open() would trip
-                raise BadConfig(source, f"{section}.{key}: holds a NUL character")
-
-
-def _hint(name: str, known: Mapping[str, object] | set[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    return NODE.explain(path, env=env, overrides=overrides)
 
 
 def unused_environment(env: Mapping[str, str]) -> list[str]:
-    """Variables that look like ours and name no key: worth a warning, not an error (Kubernetes makes such names)."""
-    known = {env_name(section, key) for section, key in keys()}
-    prefixes = tuple(f"{PREFIX}{name.upper()}_" for name, _ in sections())
-    return sorted(name for name in env if name.startswith(prefixes) and name not in known)
+    """Variables that look like ours and name no key."""
+    return NODE.unused_environment(env)

@@ -24,7 +24,7 @@ from attestrio.roles import NodeSecretKey
 from attestrio.store import api
 
 PEER, OTHER = (str(NodeSecretKey.from_bytes(bytes([index]) * 32).public()) for index in (1, 2))
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*node.toml"))
 
 
 @pytest.fixture
