@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+
 from coincurve._libsecp256k1 import ffi
 
 from attestrio.roles import AttesterSecretKey, MsgHash, Signature
@@ -42,3 +44,9 @@ class HedgedKey(AttesterSecretKey):
         return Signature(
             self._key.sign_recoverable(message_hash.raw, hasher=None, custom_nonce=(ffi.NULL, self._entropy))
         )
+
+    def __eq__(self, other: object) -> bool:
+        """The same secret, hedged or not: what goes into the nonce is no part of who signs."""
+        return isinstance(other, AttesterSecretKey) and hmac.compare_digest(self.to_bytes(), other.to_bytes())
+
+    __hash__ = AttesterSecretKey.__hash__
