@@ -36,6 +36,7 @@ for name, place in {
     "protection": "protection:app",
     "receipt": "receipt:app",
     "equivocation": "equivocation:app",
+    "operator": "operator:app",
     "rollback": "rollback:rollback",
     "epoch": "rollback:epoch",
 }.items():
