@@ -82,6 +82,16 @@ class StreamInUse(DataDirInUse):
         self.path = path
 
 
+class StreamUnreadable(StorageUnusable):
+    """A stream file is missing, may not be opened, or the disk below it fails."""
+
+    code: ClassVar[str] = "stream_unreadable"
+
+    def __init__(self, path: Path, detail: str) -> None:
+        super().__init__(f"{path} cannot be read ({detail})")
+        self.path = path
+
+
 class StreamUnwritable(StorageUnusable):
     """A write to a stream file failed. What was committed before is intact; open the file again to go on."""
 
