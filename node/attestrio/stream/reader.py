@@ -162,6 +162,11 @@ class StreamReader:
                 f"{number} entries end here, the header counts {header.total_entries} up to {header.total_length}",
             )
 
+    @property
+    def pages(self) -> int:
+        """How many data pages are in use, the last one at least in part."""
+        return page_of(self._header.total_length - 1) + 1
+
     # --- reading
 
     def entry(self, number: int) -> Entry | None:
@@ -183,6 +188,11 @@ class StreamReader:
             entries, position = self._some(position, number, rewrites)
             number += len(entries)
             yield from entries if number <= stop else entries[: stop - number]
+
+    def page_entries(self, page: int) -> list[Entry]:
+        """Those of one page in use, counted from 0. Raises as `entries`."""
+        last = page == self.pages - 1
+        return list(self.entries(self._first_of(page), None if last else self._first_of(page + 1)))
 
     def locate(self, number: int) -> int:
         """Where in the file an entry begins; for the number of the next entry, the end.
