@@ -36,6 +36,7 @@ from attestrio.operator.surface import (
 )
 from attestrio.operator.verify import RecordedVerifier
 from eth_abi.abi import encode
+from trio_util import AsyncValue
 
 MANAGER = Address(b"\xa1" * 20)
 SENDER = b"\xb0" * 20
@@ -218,6 +219,7 @@ class Aggregator:
     up: bool = True
     reply: object = 0
     got: list = field(default_factory=list)
+    count: AsyncValue = field(default_factory=lambda: AsyncValue(0))
     dials: int = 0
     _life: trio.CancelScope | None = None
 
@@ -249,6 +251,7 @@ class Aggregator:
     async def _process(self, response):
         await trio.lowlevel.checkpoint()
         self.got.append((trio.current_time(), response))
+        self.count.value += 1
         said = self.reply(response) if callable(self.reply) else self.reply
         if isinstance(said, SourceError):
             raise said

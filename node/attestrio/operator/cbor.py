@@ -13,7 +13,7 @@ from typing import Final
 from attestrio.operator.errors import BatchTooLarge, BatchUnreadable
 
 MAX_DEPTH: Final = 16
-MAX_SKIPPED: Final = 1 << 16  # items inside values of unknown keys, in one batch
+MAX_SKIPPED: Final = 1 << 14  # items inside values of unknown keys, in one batch
 MAX_TEXT: Final = 256
 PIECE: Final = 1 << 20  # bytes of an array that are looked at together
 

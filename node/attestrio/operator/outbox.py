@@ -179,13 +179,13 @@ class Outbox:
     async def _expired(self, batch: Batch) -> None:
         verdict = batch.verdict
         assert verdict is not None
-        put = []
-        if not verdict.acknowledged:
-            missed = Verdict(Ended.MISSED, Reason.AGGREGATOR_AWAY, verdict.signature, turn=verdict.turn)
-            self.state.ended(missed)
-            put.append(put_verdict(batch.identifier, missed))
         log.warning("batch %s: past the horizon, its response is not sent any more", batch)
-        await self.state.journal.ack(rows.OUTBOX, [batch.key], put=put)
+        if verdict.acknowledged:
+            await self.state.journal.ack(rows.OUTBOX, [batch.key])
+            return
+        missed = Verdict(Ended.MISSED, Reason.AGGREGATOR_AWAY, verdict.signature, turn=verdict.turn)
+        await self.state.journal.ack(rows.OUTBOX, [batch.key], put=[put_verdict(batch.identifier, missed)])
+        self.state.ended(missed)
 
     def _count(self, result: str) -> None:
         self.state.metrics.responses.labels(result).inc()

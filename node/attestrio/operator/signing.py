@@ -28,18 +28,20 @@ class ResponseRecord:
     async def sign(self, batch: Batch) -> None:
         """All proofs of the batch are good: record that, with the response. Work that waits for it is done."""
         verdict = batch.verdict
-        if verdict is None or verdict.ended is not Ended.SIGNED:
+        new = verdict is None or verdict.ended is not Ended.SIGNED
+        if verdict is None or new:
             signature = encode_g1(self._secret.sign(batch.identifier))
             verdict = Verdict(Ended.SIGNED, Reason.OK, signature, turn=verdict.turn if verdict else 0)
-            self._state.ended(verdict)
         response = Work(rows.OUTBOX, [Item(batch.key)])
         await self._done(batch, verdict, [response])
+        if new:
+            self._state.ended(verdict)
 
     async def end(self, batch: Batch, ended: Ended, reason: Reason, detail: str = "") -> None:
         """The batch is not signed, and why. Work that waits for it is done."""
         verdict = Verdict(ended, reason, detail=detail[:200], turn=batch.verdict.turn if batch.verdict else 0)
-        self._state.ended(verdict)
         await self._done(batch, verdict, ())
+        self._state.ended(verdict)
 
     async def forget(self, key: bytes) -> None:
         """Work that has been overtaken by a later round, or is done."""
