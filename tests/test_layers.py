@@ -37,6 +37,7 @@ WAITS = {
     "gossip/listener", "gossip/node", "gossip/runner", "gossip/wire", "journal/rows", "journal/sqlite",
     "l1/endpoint", "l1/for_web3", "l1/provider", "l1/scan", "l1/shared",
     "operator/download", "operator/outbox", "operator/runner", "operator/state", "operator/verify", "operator/work",
+    "stream/client", "stream/follow", "stream/live", "stream/server", "stream/wire",
     "stream/bookmarks",
     "app", "sim", "cli",
 }  # fmt: skip

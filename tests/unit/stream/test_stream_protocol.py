@@ -1,7 +1,6 @@
 """Bytes to requests, and bytes to packets; no socket."""
 
-import json
-from pathlib import Path
+from itertools import pairwise
 
 import pytest
 from attestrio.errors import PeerError
@@ -21,10 +20,8 @@ from attestrio.stream.protocol import (
 from attestrio.stream.wire_errors import BadStreamPacket, BadStreamRequest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stream_net_kit import TRANSCRIPTS
 from suite import examples
-
-GOLDEN = Path(__file__).parents[2] / "golden" / "datastream"
-TRANSCRIPTS = {one["name"]: one for one in json.loads((GOLDEN / "transcripts.json").read_text("utf-8"))["transcripts"]}
 
 REQUESTS = st.one_of(
     st.builds(
@@ -44,7 +41,7 @@ ENTRIES = st.builds(
 
 def pieces(raw, cuts):
     edges = [0, *sorted(cut % (len(raw) + 1) for cut in cuts), len(raw)]
-    return [raw[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [raw[start:end] for start, end in pairwise(edges)]
 
 
 def read_all(reader, parts, take):
