@@ -240,17 +240,18 @@ class StreamReader:
 
         The length and number of the header, if that is right. Reads everything. Raises StreamUnreadable.
         """
-        rewrites, position, number = self._rewrites, HEADER_PAGE, 0
-        while number < self._header.total_entries:
+        rewrites, total, position, number = self._rewrites, self._header.total_entries, HEADER_PAGE, 0
+        while number < total:
             try:
                 entries, position = self._some(position, number, rewrites)
             except StreamCorrupt:
                 break
-            number += len(entries)
+            position -= sum(ENTRY.size + len(entry.data) for entry in entries[total - number :])
+            number = min(number + len(entries), total)
         # Behind the last entry of a page there may be a pad, which counts once an entry followed and was truncated.
         length = self._header.total_length
         padded = length == page_start(page_of(position - 1) + 1)
-        return (length if number == self._header.total_entries and padded else position), number
+        return (length if number == total and padded else position), number
 
     # --- within
 
