@@ -270,17 +270,30 @@ async def test_r5_a_request_without_a_number_gets_no_answer(autojump_clock, role
     await assert_refused(role, name, b"", points=10)
 
 
+BLOCKY = genesis_of(MEMBERS, first_block=3)
+"""A chain with one validator, whose certificates are those of `certified`."""
+
+
+def certified(number=4, signers=(0,), bits=1, genesis=None):
+    return certificate(number, signers, bits, genesis or BLOCKY.hash().raw)
+
+
 BLOCKS = {
     "before the first block": lambda: block_push(2),
-    "first after last": lambda: block_push(5, certificate(4)),
-    "of another chain": lambda: block_push(3, certificate(genesis=bytes(32))),
+    "first after last": lambda: block_push(5, certified(4)),
+    "of another chain": lambda: block_push(3, certified(genesis=bytes(32))),
+    "certified before the first block": lambda: block_push(3, certified(2)),
+    "too few signers": lambda: block_push(3, certified(signers=())),
+    "too many validators": lambda: block_push(3, certified(bits=2)),
 }
 
 
 @pytest.mark.parametrize("make", BLOCKS.values(), ids=BLOCKS)
 @both_roles
 async def test_r8_blocks_that_cannot_be_get_no_answer(autojump_clock, role, make):
-    async with in_memory(genesis_of(MEMBERS, first_block=3)) as world, world.talk(role) as peer:
+    async with in_memory(BLOCKY) as world, world.talk(role) as peer:
+        assert await peer.call("push_block_store_state", block_push(4, certified(4))) == b""
+
         assert await peer.call("push_block_store_state", make()) is None
 
         assert world.score() == pytest.approx(90, abs=0.1)
