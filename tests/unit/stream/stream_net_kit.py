@@ -2,6 +2,7 @@
 
 import json
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -49,7 +50,7 @@ def make_stream(path, entries=(), *, pages=1):
 def block(number, batch, salt=0, transactions=1):
     """Entries of one block; another `salt`, another hash."""
     made = [Bookmark.block(number), L2Block(number, batch, 1000 + number, hash=bytes([salt, number % 256]) * 16)]
-    made += [Transaction(number, encoded=bytes([salt, index]) * 40) for index in range(transactions)]
+    made += [Transaction(number, encoded=bytes([salt, index % 256]) * 40) for index in range(transactions)]
     return [(one.TYPE, one.encode()) for one in [*made, L2BlockEnd(number)]]
 
 
@@ -120,3 +121,21 @@ class Socket:
             return await self.stream.receive_some(1 << 16)
         except trio.BrokenResourceError:  # a close with bytes that the server had not read
             return b""
+
+
+@asynccontextmanager
+async def scripted(*scripts):
+    """A server that does to its first connection what the first script says, and so on; to all others the last."""
+    left = list(scripts)
+
+    async def handle(stream):
+        script = left.pop(0) if len(left) > 1 else left[0]
+        try:
+            await script(Socket(stream))
+        except trio.BrokenResourceError:
+            return
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, handle, 0, host="127.0.0.1"))
+        yield f"127.0.0.1:{listener.socket.getsockname()[1]}"
+        nursery.cancel_scope.cancel()
