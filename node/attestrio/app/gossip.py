@@ -14,7 +14,7 @@ import trio
 from attestrio.config import MAX_KEY_FILE, BadConfig, GossipSection, NodeConfig, env_name
 from attestrio.errors import PeerError
 from attestrio.gossip.node import GossipNode
-from attestrio.gossip.peers_file import PeerList, write_peers
+from attestrio.gossip.peers_file import PeerList, forget_peers, write_peers
 from attestrio.gossip.rules import GossipRules, inbound_of, outbound_of, rates_of
 from attestrio.kit.blocking import RunBlocking
 from attestrio.kit.files import read_bounded
@@ -100,7 +100,7 @@ class PeersFile:
                 with trio.move_on_after(PEERS_EVERY_S):
                     await self.network.connected.wait_value(lambda now, count=count: now != count)  # type: ignore[misc]
         finally:
-            self.path.unlink(missing_ok=True)
+            forget_peers(self.path)
 
     def _told(self) -> PeerList:
         network = self.network

@@ -27,7 +27,7 @@ from attestrio.batches.api import BatchSource
 from attestrio.config import BadConfig, NodeConfig
 from attestrio.duty import DutyLog, Reason, Step
 from attestrio.gossip.node import GossipNode
-from attestrio.gossip.peers_file import PEERS
+from attestrio.gossip.peers_file import PEERS, forget_peers
 from attestrio.kit.blocking import RunBlocking, in_thread
 from attestrio.kit.datadir import DataDir
 from attestrio.kit.disk import RealDisk
@@ -86,7 +86,7 @@ async def run_node(
     with DataDir.open(data_dir):
         refuse_if_halted(data_dir)  # once more: whoever held the directory until now may have left it
         reserve(data_dir)
-        (data_dir / PEERS).unlink(missing_ok=True)  # of the last run
+        forget_peers(data_dir / PEERS)  # of the last run
         key = attester_key(config)
         if key is not None:
             file = config.keys.attester_file if config.keys.attester is None else None

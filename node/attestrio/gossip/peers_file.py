@@ -6,6 +6,7 @@ A socket would need rights of its own and a server; the data directory already h
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Final
@@ -82,6 +83,12 @@ def write_peers(path: Path, told: PeerList) -> None:
     except OSError:
         part.unlink(missing_ok=True)
         raise
+
+
+def forget_peers(path: Path) -> None:
+    """Take the file away. What cannot be removed (somebody made a directory of it) stays: no vote depends on it."""
+    with suppress(OSError):
+        path.unlink()
 
 
 def read_peers(path: Path) -> PeerList | None:
