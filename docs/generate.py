@@ -29,8 +29,17 @@ from attestrio.config import (
 )
 from attestrio.duty import Reason
 from attestrio.errors import NodeError, PeerError, SafetyError, SetupError, SourceError
+from attestrio.journal import SqliteJournal
 from attestrio.kit.blocking import inline
-from attestrio.kit.metrics import MetricDoc
+from attestrio.kit.metrics import MetricDoc, Metrics
+from attestrio.l1.api import Address, BlockNumber
+from attestrio.l1.endpoint import Endpoint
+from attestrio.l1.provider import L1Provider
+from attestrio.l1.scan import LogScanner, ScanSettings
+from attestrio.operator.metrics import OperatorMetrics
+from attestrio.operator.sink import EventSink
+from attestrio.operator.state import OperatorState
+from attestrio.operator.surface import wanted
 from attestrio.roles import NodeSecretKey
 from attestrio.sim.cluster import Cluster, ClusterSpec
 
@@ -126,7 +135,17 @@ def metrics() -> tuple[MetricDoc, ...]:
             l1=L1Section(rpc_urls=("http://127.0.0.1:9",), diamond="0x" + "00" * 20),
             gossip=GossipSection(bind="127.0.0.1:0", node_key=Secret(NodeSecretKey.generate().to_text())),
         )
-        return trio.run(_registry, config)
+        of_node = trio.run(_registry, config)
+    return tuple(sorted({*of_node, *_of_operator()}, key=lambda doc: doc.name))
+
+
+def _of_operator() -> tuple[MetricDoc, ...]:
+    """What an operator has: its own series and those of its scanner."""
+    registry = Metrics()
+    state = OperatorState(SqliteJournal("unused"), OperatorMetrics(registry))
+    chain = L1Provider([Endpoint("http://127.0.0.1:9", 1)])
+    LogScanner(chain, wanted(Address(bytes(20))), EventSink(state), ScanSettings(BlockNumber(0)), metrics=registry)
+    return registry.describe()
 
 
 async def _registry(config: NodeConfig) -> tuple[MetricDoc, ...]:
@@ -146,8 +165,9 @@ def metrics_page() -> str:
     lines = [
         "# Metrics",
         "",
-        "Made by `docs/generate.py` from the registry of a node that runs. Names and labels are stable. A node lacks",
-        "the series of parts it does not have: one without a key signs nothing. Series whose labels are known are",
+        "Made by `docs/generate.py` from the registries of a node that runs and of an operator, whose series are",
+        "`attestrio_operator_*` and those of its scanner. Names and labels are stable. A node lacks the",
+        "series of parts it does not have: one without a key signs nothing. Series whose labels are known are",
         "there from the start, at 0; the number of a batch is NaN while nobody knows it. `attestrio_build_info` and",
         "`attestrio_process_*` come on top.",
         "",

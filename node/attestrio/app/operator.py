@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,9 @@ from attestrio.operator.verify import CommandVerifier
 
 JOURNAL = "operator.db"
 MAX_PASSWORD = 4096
+GREET_S = 5.0  # for the endpoints to name their chain; a start does not wait longer for them
+
+log = logging.getLogger("attestrio.app")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +122,10 @@ def provider(config: OperatorConfig) -> L1Provider:
 async def _greet(chain: L1Provider) -> None:
     """Ask each endpoint for its chain, so that a wrong one shows at the start; one that is away may come later."""
     try:
-        with trio.move_on_after(5.0):
+        with trio.move_on_after(GREET_S):
             await chain.start()
-    except SourceError:
-        return
+    except SourceError as exc:
+        log.warning("Ethereum does not answer yet: %s", exc)
 
 
 def manager_of(config: OperatorConfig) -> Address:

@@ -17,6 +17,13 @@ COMMANDS = [
     ("genesis", "hash"),
     ("cert", "show"),
     ("cert", "verify"),
+    ("operator", "run"),
+    ("operator", "check"),
+    ("operator", "status"),
+    ("operator", "retry"),
+    ("operator", "drop"),
+    ("operator", "keystore", "new"),
+    ("operator", "keystore", "show"),
     ("config", "check"),
     ("config", "show"),
 ]
@@ -36,7 +43,7 @@ def test_help_shows_an_example_and_every_option_with_its_meaning(attestrio, comm
     assert [row for row in rows if re.match("--|FILE", row[0]) and len(row) < 2] == []
 
 
-@pytest.mark.parametrize("group", ["node", "main-node", "keys", "genesis", "cert", "config"])
+@pytest.mark.parametrize("group", ["node", "main-node", "keys", "genesis", "cert", "operator", "config"])
 def test_help_of_a_group_lists_its_commands(attestrio, group):
     ended = attestrio(group, "--help")
 
