@@ -393,13 +393,13 @@ def test_an_update_keeps_type_and_length(path, file):
 
 
 def test_a_reader_under_way_is_told_of_a_truncation(file):
-    add(file, *[PAGE // 2] * 4)
+    add(file, *[PAGE // 4] * 4)
     reading = file.entries()
     next(reading)
     position = file.read_bytes(file.locate(3), 10).next
 
     file.truncate(1)
-    add(file, *[PAGE // 2] * 4)
+    add(file, *[PAGE // 4] * 4)
 
     with pytest.raises(StreamRewritten):
         list(reading)
