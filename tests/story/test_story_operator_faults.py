@@ -11,6 +11,7 @@ from attestrio.operator.batch import ProvingSystem
 from attestrio.operator.commands import Answer, Command
 from attestrio.operator.download import DownloadSettings
 from attestrio.operator.rows import Ended
+from attestrio.operator.runner import tidy
 from attestrio.operator.settings import WorkSettings
 from attestrio.operator.verify import RecordedVerifier
 from attestrio.roles.keccak import keccak256
@@ -369,3 +370,20 @@ async def verdicts(world):
 async def trio_inline(fn):
     await trio.lowlevel.checkpoint()
     return fn()
+
+
+async def test_what_ended_long_ago_is_forgotten_and_what_waits_is_not(tmp_path, autojump_clock):
+    async with world_of(tmp_path, work=PATIENT, download=HASTY) as world:
+        old, waits = world.post(b"old"), world.post(b"waits")
+        world.storage.answers.popitem()
+        world.chain.mine(10)
+
+        async with world.operator() as state:
+            await ended(state, 1)
+            await trio.sleep(10.0)
+            await tidy(state, keep_blocks=5)
+            assert await state.batch(old) is None
+            assert await state.batch(waits) is not None
+
+            assert await state.verdict(old) is None
+            assert world.aggregator.signed() == [old]
