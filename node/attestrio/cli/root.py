@@ -37,6 +37,7 @@ for name, place in {
     "receipt": "receipt:app",
     "equivocation": "equivocation:app",
     "operator": "operator:app",
+    "stream": "stream:app",
     "rollback": "rollback:rollback",
     "epoch": "rollback:epoch",
 }.items():

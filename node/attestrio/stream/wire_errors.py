@@ -1,10 +1,11 @@
-"""What can go wrong between a stream's server and its clients: `PeerError` from bytes, `SourceError` from a server."""
+"""What can go wrong between a stream's server and its clients, or with a backup."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
-from attestrio.errors import PeerError, SetupError, SourceError
+from attestrio.errors import PeerError, SetupError, SourceError, StorageUnusable
 
 
 class BadStreamRequest(PeerError):
@@ -93,3 +94,13 @@ class StreamMoved(SourceError):
     def __init__(self, address: str, number: int, held: int) -> None:
         super().__init__(f"{address} has another entry {number}, of {held} held")
         self.address, self.number, self.held = address, number, held
+
+
+class BackupUnusable(StorageUnusable):
+    """A backup of a stream is not whole, or its files are not those that were written. Nothing was restored."""
+
+    code: ClassVar[str] = "backup_unusable"
+
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(f"{folder} is no backup that can be used: {why}")
+        self.folder, self.why = folder, why

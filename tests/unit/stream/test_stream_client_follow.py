@@ -222,7 +222,7 @@ async def test_a_copy_is_served_while_it_follows(tmp_path, empty):
     with make_stream(tmp_path / "s.bin", chain(2)) as stream, make_stream(tmp_path / "third.bin") as third:
         async with (
             served(stream) as (live, address),
-            following(address, empty) as follower,
+            following(address, empty) as middle,
             trio.open_nursery() as both,
         ):
             relay = await both.start(serve_stream, middle.copy, "127.0.0.1:0", LIMITS)
