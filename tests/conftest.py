@@ -1,5 +1,8 @@
 """How much the properties are tried: `make check` sets ATTESTRIO_PROFILE=long, everything else tries fewer examples."""
 
+import sys
+
+import pytest
 from hypothesis import settings
 from suite import PROFILE, examples
 
@@ -8,3 +11,9 @@ USUAL = 50
 settings.register_profile("default", max_examples=USUAL, deadline=None, print_blob=True)
 settings.register_profile("long", settings.get_profile("default"), max_examples=examples(USUAL))
 settings.load_profile(PROFILE)
+
+
+@pytest.fixture(autouse=True)
+def _usual_recursion_limit():
+    """py_ecc and py-evm raise it when a test imports them, and deep JSON then overflows the stack of the process."""
+    sys.setrecursionlimit(1000)

@@ -16,6 +16,11 @@ def examples(usual: int) -> int:
     return usual * LONG if PROFILE == "long" else usual
 
 
+def found(program: str) -> str | None:
+    """Where `program` is on the PATH, for what a test starts itself."""
+    return shutil.which(program)
+
+
 def needs(program: str) -> pytest.MarkDecorator:
     """Skips a test where `program` is not installed; in CI the test then fails, so that none goes missing unseen."""
     absent = shutil.which(program) is None and not os.environ.get("CI")

@@ -1,11 +1,11 @@
 """The committed bytecode is what the compiler makes of the committed source."""
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from suite import found
 
 ROOT = Path(__file__).parents[2]
 CONTRACTS = ROOT / "contracts"
@@ -14,7 +14,7 @@ NAMES = ("Diamond", "ServiceManager")
 
 def find_solc():
     """The folder of the package solc: named, in node_modules, or the one whose `solcjs` is on the PATH."""
-    command = shutil.which("solcjs")
+    command = found("solcjs")
     candidates = [os.environ.get("ATTESTRIO_SOLC"), ROOT / "node_modules" / "solc", command and Path(command).resolve()]
     for one in filter(None, candidates):
         folder = Path(one) if Path(one).is_dir() else Path(one).parent
@@ -23,7 +23,7 @@ def find_solc():
     return None
 
 
-NODE, SOLC = shutil.which("node"), find_solc()
+NODE, SOLC = found("node"), find_solc()
 
 
 @pytest.mark.real

@@ -1,11 +1,9 @@
 """Provider, web3 and scanner against anvil, a real Ethereum node; a contract of a few bytes makes the logs."""
 
 import os
-import shutil
 import signal
 import subprocess
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 import trio
@@ -25,6 +23,7 @@ from attestrio.l1 import (
 )
 from attestrio.l1.errors import CallReverted, WrongChain
 from attestrio.l1.wire import bytes_untrusted
+from attestrio.sim.anvil import AnvilAbsent, find_anvil
 from msgspec.json import decode
 
 CHAIN_ID = 31337
@@ -34,13 +33,14 @@ RUNTIME = "366000600037" + "36600f576000 6000fd5b".replace(" ", "") + "60005136"
 INIT = "60" + f"{len(RUNTIME) // 2:02x}" + "80600b6000396000f3"
 
 
-def find_anvil() -> str | None:
-    packages = Path(__file__).parents[2] / "node_modules" / "@foundry-rs"
-    candidates = [os.environ.get("ATTESTRIO_ANVIL"), shutil.which("anvil"), *map(str, packages.glob("*/bin/anvil"))]
-    return next((path for path in candidates if path and Path(path).exists()), None)
+def absent_or(find):
+    try:
+        return str(find())
+    except AnvilAbsent:
+        return None
 
 
-ANVIL = find_anvil()
+ANVIL = absent_or(find_anvil)
 pytestmark = [
     pytest.mark.real,
     pytest.mark.slow,

@@ -14,6 +14,7 @@ from msgspec.json import decode
 
 from attestrio.errors import SourceError
 from attestrio.kit.jsonrpc import MalformedAnswer, RpcFailed
+from attestrio.kit.recursion import recursion_limit_kept
 from attestrio.l1.api import TxHash
 from attestrio.l1.errors import CallReverted
 from attestrio.l1.wire import hex_bytes, hex_number
@@ -39,9 +40,10 @@ def web3_over(provider: L1Provider) -> AsyncWeb3[Any]:
 
     Errors of a server come out as web3's own exceptions, those of the network as our SourceError.
     """
-    from web3 import AsyncWeb3
-    from web3.providers.async_base import AsyncJSONBaseProvider
-    from web3.types import RPCEndpoint, RPCResponse
+    with recursion_limit_kept():
+        from web3 import AsyncWeb3
+        from web3.providers.async_base import AsyncJSONBaseProvider
+        from web3.types import RPCEndpoint, RPCResponse
 
     class TrioProvider(AsyncJSONBaseProvider):
         global_ccip_read_enabled = False  # it asks asyncio for its loop
