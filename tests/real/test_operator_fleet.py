@@ -189,6 +189,7 @@ address = "{aggregator}"
 retry_cap_s = 1.0
 resend_s = 5.0
 [batches]
+allow_private = true
 retry_first_s = 0.5
 retry_cap_s = 2.0
 [verifier]

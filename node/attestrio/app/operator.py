@@ -68,8 +68,7 @@ async def run_operator(
         async with AsyncExitStack() as life:
             chain = await life.enter_async_context(provider(config))
             await _greet(chain)
-            downloads = DownloadSettings(config.batches.max_batch_bytes, config.batches.download_s)
-            downloader = await life.enter_async_context(Downloader(downloads))
+            downloader = await life.enter_async_context(Downloader(downloads_of(config)))
             nursery = await life.enter_async_context(trio.open_nursery())
             await nursery.start(journal.run)
             url = None
@@ -143,6 +142,11 @@ def scan_of(config: OperatorConfig) -> ScanSettings:
     return ScanSettings(
         BlockNumber(section.first_block), section.confirmations, section.poll_s, window=section.window, max_logs=2_000
     )
+
+
+def downloads_of(config: OperatorConfig) -> DownloadSettings:
+    section = config.batches
+    return DownloadSettings(section.max_batch_bytes, section.download_s, allow_private=section.allow_private)
 
 
 def work_of(config: OperatorConfig) -> WorkSettings:

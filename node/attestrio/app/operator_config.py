@@ -97,6 +97,8 @@ class BatchesSection(Section, frozen=True):
     """Of the data of a batch; each of `at_once` may take it in memory, twice while it is read."""
     download_s: float = 60.0
     """For one attempt at a batch: all its URLs, tries and waits."""
+    allow_private: bool = False
+    """Also download from loopback, private and link-local addresses. Anybody may post a batch with any URL."""
     at_once: int = 4
     """Batches that are worked on at the same time."""
     retry_first_s: float = 5.0

@@ -20,6 +20,7 @@ import trio
 
 from attestrio.kit.http_errors import (
     AddressInUse,
+    AddressNotPublic,
     AnswerGarbled,
     AnswerTooLarge,
     AnswerTooLate,
@@ -33,6 +34,7 @@ __all__ = [
     "DEFAULT_LIMITS",
     "MAX_BODY",
     "AddressInUse",
+    "AddressNotPublic",
     "AnswerGarbled",
     "AnswerTooLarge",
     "AnswerTooLate",
@@ -81,12 +83,14 @@ def client(
     timeout_s: float = 5.0,
     max_connections: int = 4,
     transport: httpx.AsyncBaseTransport | None = None,
+    public_only: bool = False,
 ) -> httpx.AsyncClient:
     """A client for one endpoint; close it with `aclose`. Raises BadUrl.
 
     It reads no proxy or netrc settings from the environment, follows no redirect, keeps no cookie (a hostile server
     could grow both the jar and our requests) and has few connections, since httpx's pool is scanned linearly.
-    `timeout_s` bounds each step; `post_bounded` bounds the whole.
+    `timeout_s` bounds each step; `post_bounded` bounds the whole. `public_only`: it connects to no private address,
+    whatever a name says, and requests raise AddressNotPublic.
     """
     try:
         parsed = httpx.URL(url)
@@ -94,12 +98,18 @@ def client(
         raise BadUrl(shown(url)) from exc
     if parsed.scheme not in ("http", "https") or not parsed.host or (parsed.port or 0) > 0xFFFF:
         raise BadUrl(shown(url))
+    limits = httpx.Limits(max_connections=max_connections, keepalive_expiry=15.0)
+    verify = parsed.scheme == "https"  # loading the CA bundle takes 0.2 s, which plain HTTP can do without
+    if public_only and transport is None:
+        from attestrio.kit.public import public_transport  # only who asks strangers' URLs pays for it
+
+        transport = public_transport(verify=verify, limits=limits)
     return httpx.AsyncClient(
         transport=transport,
         timeout=timeout_s,
-        limits=httpx.Limits(max_connections=max_connections, keepalive_expiry=15.0),
+        limits=limits,
         trust_env=False,
-        verify=parsed.scheme == "https",  # loading the CA bundle takes 0.2 s, which plain HTTP can do without
+        verify=verify if transport is None else False,  # a transport has its own
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         headers={"accept-encoding": "identity"},
     )

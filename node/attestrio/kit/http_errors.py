@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from attestrio.errors import SetupError, SourceError
@@ -46,6 +47,18 @@ class Unreachable(SourceError):
     def __init__(self, source: str, why: str) -> None:
         super().__init__(f"{source}: not reached: {why}")
         self.source, self.why = source, why
+
+
+class AddressNotPublic(SourceError):
+    """A URL that a stranger wrote leads into a private network, or to this machine: it is not connected to."""
+
+    code: ClassVar[str] = "address_not_public"
+
+    def __init__(self, host: str, addresses: Sequence[str]) -> None:
+        super().__init__(
+            f"{host[:80]} is {', '.join(addresses[:4]) or 'nowhere'}: not an address of the public Internet"
+        )
+        self.host, self.addresses = host, tuple(addresses)
 
 
 class AnswerTooLate(SourceError):

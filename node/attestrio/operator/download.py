@@ -1,7 +1,8 @@
 """Getting the data of a batch from whoever keeps it: several URLs, a size limit, one deadline for everything.
 
 The pointer is written by whoever posts a batch, so nothing in it is trusted: only http and https, no redirects, and an
-answer has to say its length before it is read, as every operator of Aligned demands.
+answer has to say its length before it is read, as every operator of Aligned demands. Nor may it lead into the network
+that the operator stands in: anybody may post a batch, and would have every operator ask there.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from math import inf
 from typing import TypeVar
 
 import httpx
@@ -46,6 +48,10 @@ class DownloadSettings:
     """For one attempt at a batch: all URLs, tries and waits together."""
     retries: Schedule = (5.0, 10.0)
     """Waits before asking all URLs again."""
+    step_s: float = 10.0
+    """For a connection, and for the next piece of an answer: a server that is silent costs no more."""
+    allow_private: bool = False
+    """Also connect to loopback, private and link-local addresses, as where the data is kept next door."""
 
 
 def urls_of(pointer: str) -> tuple[str, ...]:
@@ -82,16 +88,18 @@ class Downloader:
         """What `read` makes of the first answer that it accepts.
 
         URLs are asked in their order, one after the other, and all again after each wait. What `read` refuses by a
-        SourceError counts as a failure of the URL: the next may have the right data.
+        SourceError counts as a failure of the URL: the next may have the right data. Before the last, none gets more
+        than half of the time that is left, so that a slow one does not keep the others from being asked.
 
         Raises BadPointer; the last SourceError once all is used up, AnswerTooLate when the time is.
         """
         urls = urls_of(pointer)
-        with trio.move_on_after(self._settings.budget_s):
+        with trio.move_on_after(self._settings.budget_s) as budget:
             for wait_s in (*self._settings.retries, None):
-                for url in urls:
+                for later, url in zip(range(len(urls) - 1, -1, -1), urls, strict=True):
+                    most_s = (budget.deadline - trio.current_time()) / 2 if later else inf
                     try:
-                        return await read(await self._get(url))
+                        return await read(await self._get_within(most_s, url))
                     except SourceError as exc:
                         log.info("%s (%s)", exc, exc.code)
                         failure = exc
@@ -99,6 +107,12 @@ class Downloader:
                     raise failure
                 await trio.sleep(wait_s)
         raise AnswerTooLate(shown(urls[0]), self._settings.budget_s)
+
+    async def _get_within(self, seconds: float, url: str) -> bytes:
+        """As `_get`. Raises SourceError, of which AnswerTooLate."""
+        with trio.move_on_after(seconds):
+            return await self._get(url)
+        raise AnswerTooLate(shown(url), seconds)
 
     async def _get(self, url: str) -> bytes:
         """The body of a 200 with a stated length. Raises SourceError."""
@@ -120,7 +134,10 @@ class Downloader:
         scheme = httpx.URL(url).scheme
         if scheme not in self._clients:
             try:
-                self._clients[scheme] = client(url, timeout_s=self._settings.budget_s, transport=self._transport)
+                self._clients[scheme] = client(
+                    url, timeout_s=min(self._settings.step_s, self._settings.budget_s), transport=self._transport,
+                    public_only=not self._settings.allow_private,
+                )  # fmt: skip
             except BadUrl as exc:
                 raise Unreachable(shown(url), str(exc)) from None
         return self._clients[scheme]

@@ -3,7 +3,15 @@
 import httpx
 import pytest
 import trio
-from attestrio.kit.http import AnswerGarbled, AnswerTooLarge, AnswerTooLate, BadHttpStatus, Unreachable
+from attestrio.kit.http import (
+    AddressNotPublic,
+    AnswerGarbled,
+    AnswerTooLarge,
+    AnswerTooLate,
+    BadHttpStatus,
+    Unreachable,
+    serve_app,
+)
 from attestrio.operator.download import MAX_URLS, Downloader, DownloadSettings, urls_of
 from attestrio.operator.errors import BadPointer, LengthMissing, RootDiffers
 
@@ -145,3 +153,45 @@ def test_a_pointer_without_a_url_is_no_pointer(pointer):
 def test_only_so_many_urls_are_asked():
     assert urls_of(",".join(f"http://h{n}" for n in range(100))) == tuple(f"http://h{n}" for n in range(MAX_URLS))
     assert urls_of("gopher://x, http://a/b.json") == ("http://a/b.json",)
+
+
+async def test_a_slow_server_does_not_keep_the_next_url_from_being_asked(autojump_clock):
+    slow = httpx.Response(200, headers={"content-length": "90"}, stream=Trickle(*[b"x"] * 90, pause_s=1.0))
+    server = Server(slow=slow, quick=ok())
+
+    assert await fetched(server, "http://slow,http://quick", DownloadSettings()) == b"data"
+    assert server.asked == [(0.0, "slow"), (30.0, "quick")]
+
+
+async def test_a_server_that_never_answers_costs_one_step():
+    async with Downloader(DownloadSettings(step_s=7.0)) as downloader:
+        assert downloader._client("http://a").timeout == httpx.Timeout(7.0)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:{}/x", "http://localhost:{}/x", "http://2130706433:{}/x", "http://[::ffff:7f00:1]:{}/x"]
+)
+async def test_a_stranger_does_not_get_us_to_ask_next_door_unless_allowed(url):
+    asked = []
+
+    async def internal(scope, receive, send):
+        asked.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await send({"type": "http.response.body", "body": b"data"})
+
+    async with trio.open_nursery() as nursery:
+        served = await nursery.start(serve_app, internal, "127.0.0.1:0")
+        pointer = url.format(served.rpartition(":")[2])
+        async with Downloader(QUICK) as downloader:
+            with pytest.raises(AddressNotPublic):
+                await downloader.fetch(pointer, as_it_is)
+            assert asked == []
+        async with Downloader(DownloadSettings(retries=(), allow_private=True)) as downloader:
+            assert await downloader.fetch(pointer, as_it_is) == b"data"
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_address_that_is_refused_counts_as_a_failure_of_its_url_only():
+    server = Server(a=AddressNotPublic("a", ["10.0.0.1"]), b=ok())
+
+    assert await fetched(server, "http://a,http://b") == b"data"
