@@ -77,7 +77,10 @@ class LiveStream:
 
     async def locate(self, number: int) -> int:
         """Where entry `number` begins, which may be the next one. Raises StreamRewritten when it is gone."""
-        return await self._run(lambda: self._stream.file.locate(number))
+        try:
+            return await self._run(lambda: self._stream.file.locate(number))
+        except ValueError as exc:  # there were more entries when the caller looked
+            raise StreamRewritten(str(exc)) from exc
 
     async def slice(self, position: int) -> tuple[bytes, int]:
         """Whole entries from `position` on, all of its page that is committed, and where the next ones begin.

@@ -7,6 +7,8 @@ from contextlib import suppress
 import pytest
 import trio
 from attestrio.stream.entries import NOT_FOUND, Entry
+from attestrio.stream.errors import StreamRewritten
+from attestrio.stream.live import LiveStream
 from attestrio.stream.protocol import RESULTS, Command, Request, Status
 from attestrio.stream.server import StreamLimits
 from stream_net_kit import (
@@ -301,3 +303,29 @@ async def test_nobody_is_dropped_for_silence_when_that_is_wished(stream_of):
         await client.send(HEADER)
 
         assert await client.exactly(len(HEADER_OF_A)) == HEADER_OF_A
+
+
+async def test_starts_while_the_stream_is_cut_are_answered_or_closed(tmp_path):
+    """Many at once, so that some fall between looking up a number and finding its place."""
+    with make_stream(tmp_path / "s.bin", chain(20)) as stream:
+        last = stream.header.total_entries
+        async with served(stream) as (live, address), trio.open_nursery() as nursery:
+            said = []
+
+            async def start(number):
+                async with dialled(address) as client:
+                    with suppress(trio.BrokenResourceError):
+                        await client.send(Request(Command.START, number).encode())
+                        said.append(await client.exactly(len(OK)))
+
+            for number in range(last - 40, last + 1):
+                nursery.start_soon(start, number)
+            for number in range(last - 1, last - 60, -3):
+                await live.truncate(number)
+
+        assert set(said) <= {OK, RESULTS[Status.BAD_FROM_ENTRY][: len(OK)], b""}
+
+
+async def test_the_place_of_an_entry_that_is_gone_is_not_told(tmp_path):
+    with make_stream(tmp_path / "s.bin", chain(1)) as stream, pytest.raises(StreamRewritten):
+        await LiveStream(stream).locate(stream.header.total_entries + 1)
