@@ -112,6 +112,34 @@ async def test_data_that_cannot_be_used_is_missed_at_the_horizon_with_its_reason
             assert await watermark(state) == world.chain.head + 1
 
 
+class Silent(httpx.AsyncByteStream):
+    async def __aiter__(self):
+        await trio.sleep_forever()
+        yield b""
+
+
+async def test_batches_that_fail_again_and_again_leave_room_for_new_ones(tmp_path, autojump_clock):
+    keen = WorkSettings(batches=2, retry_first_s=1.0, retry_cap_s=1.0)
+    async with world_of(tmp_path, work=keen) as world:
+        for number in range(10):
+            root, url = world.storage.put(batch_of(b"%d" % number))
+            world.storage.answers[httpx.URL(url).path] = lambda: httpx.Response(
+                200, headers={"content-length": "9"}, stream=Silent()
+            )
+            world.chain.post(root, url)
+        world.chain.mine()
+
+        async with world.operator() as state:
+            await trio.sleep(1000.0)
+            new = world.post(b"new")
+            world.chain.mine()
+            await trio.sleep(100.0)
+
+            assert (await state.verdict(new)).ended is Ended.SIGNED
+            asked = set(world.storage.asked)
+            assert len(asked) == 11  # and each of the others has had its turn
+
+
 async def test_a_pointer_that_is_none_is_missed_at_once(tmp_path, autojump_clock):
     async with world_of(tmp_path) as world:
         batch = world.chain.post(b"\x05" * 32, "ipfs://nowhere")

@@ -100,7 +100,7 @@ class BatchesSection(Section, frozen=True):
     allow_private: bool = False
     """Also download from loopback, private and link-local addresses. Anybody may post a batch with any URL."""
     at_once: int = 4
-    """Batches that are worked on at the same time."""
+    """Batches that are worked on at the same time; above 1, one place is kept for first attempts."""
     retry_first_s: float = 5.0
     """Before a batch is tried again, twice as long before each further time."""
     retry_cap_s: float = 600.0

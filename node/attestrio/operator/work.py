@@ -30,6 +30,7 @@ log = logging.getLogger("attestrio.operator")
 
 LOOK_S: Final = 1.0  # for what another process put into the journal
 LEASE_S: Final = 86_400.0  # nobody else takes work from this journal, and a start ends all leases
+AGAIN_S: Final = 15.0  # for a further attempt that found no place
 VOID_S: Final = 60.0  # between two looks at a batch that a reorg took away; it is woken when it comes back
 
 
@@ -49,8 +50,13 @@ class Worker:
     _failures: dict[bytes, int] = field(default_factory=dict)
 
     async def run(self) -> NoReturn:
-        """Take work, oldest first, as much at a time as the settings allow. Only faults of the journal come out."""
+        """Take work, oldest first, as much at a time as the settings allow. Only faults of the journal come out.
+
+        One place is kept for first attempts: anybody can post batches whose data never comes, and each would take a
+        place again and again, before whatever is younger.
+        """
         journal, room = self.state.journal, trio.CapacityLimiter(self.settings.batches)
+        again = trio.CapacityLimiter(max(self.settings.batches - 1, 1))
         proofs = trio.CapacityLimiter(self.settings.proofs)
         async with trio.open_nursery() as nursery:
             while True:
@@ -58,13 +64,20 @@ class Worker:
                 room.release()
                 leased = await journal.lease(rows.WORK, rows.OWNER, int(room.available_tokens), LEASE_S)
                 for one in leased:
-                    await room.acquire_on_behalf_of(one.key)
+                    places = [room]
+                    if one.attempt > 1:
+                        if again.available_tokens == 0:
+                            await journal.release(rows.WORK, one.key, AGAIN_S)
+                            continue
+                        places.append(again)
+                    for place in places:
+                        await place.acquire_on_behalf_of(one.key)
                     self.state.busy.add(one.key)
-                    nursery.start_soon(self._do, one.key, room, proofs)
+                    nursery.start_soon(self._do, one.key, places, proofs)
                 if not leased:
                     await journal.wait(rows.WORK, LOOK_S)
 
-    async def _do(self, key: bytes, room: trio.CapacityLimiter, proofs: trio.CapacityLimiter) -> None:
+    async def _do(self, key: bytes, places: list[trio.CapacityLimiter], proofs: trio.CapacityLimiter) -> None:
         """One attempt at one batch: it ends, or is put off."""
         try:
             batch = await self.state.batch(rows.identifier_of(key))
@@ -79,7 +92,8 @@ class Worker:
                 self._failures.pop(key, None)
         finally:
             self.state.busy.discard(key)
-            room.release_on_behalf_of(key)
+            for place in places:
+                place.release_on_behalf_of(key)
 
     async def _attempt(self, batch: Batch, proofs: trio.CapacityLimiter) -> None:
         """See what is left to be done, do it, record it. Raises SourceError where it cannot be done now."""
