@@ -170,7 +170,7 @@ class Epochs:
         halt = partial(write_halt, self.parts.data_dir)
         return CloneGuard(
             self.record, self.secret.public(), genesis, halt, book=self.parts.book, listen_s=listen_s,
-            links=network.connected if network is not None and listen_s else None,
+            links=network.heard_from if network is not None and listen_s else None,
             links_s=REDIALS * config.gossip.redial_s if config.gossip is not None else 0.0,
         )  # fmt: skip
 

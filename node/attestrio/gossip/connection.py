@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from time import thread_time
 from typing import Final
 
 import trio
 
 from attestrio.errors import PeerError, SourceError
 from attestrio.gossip.errors import PeerClosed
+from attestrio.gossip.fairness import Account
 from attestrio.gossip.io import Session
 from attestrio.gossip.noise import NoiseReceiver
 from attestrio.gossip.peers import Direction, PeerInfo
@@ -23,6 +25,8 @@ from attestrio.quorum.watch import VotesWatch
 from attestrio.store.api import BatchStore
 
 SLACK: Final = 1 << 20  # bytes that may wait to be sent beside the largest answer; then the peer is not read from
+UNSENT: Final = 64 << 20  # bytes on all connections together; beyond, batches are given when others have taken theirs
+UNSENT_S: Final = 0.1
 LOW: Final = 1 << 16  # bytes below which the next answer out of the store is put behind them
 
 
@@ -45,8 +49,13 @@ class Connection:
         votes: VotesWatch | None,
         direction: Direction,
         since: float,
+        account: Account | None = None,
+        on_bytes: Callable[[int, int], None] = lambda _received, _sent: None,
     ) -> None:
-        """`since` is the Unix time in seconds, to be shown."""
+        """`since` is the Unix time in seconds, to be shown; `account` what a stranger may make us compute.
+
+        `on_bytes` is told now and then how many more were received and sent.
+        """
         self.key = session.key
         self.direction = direction
         self._since = since
@@ -64,6 +73,9 @@ class Connection:
         self._due = math.inf
         self._scope = trio.CancelScope()
         self._error: PeerError | None = None
+        self._account = account
+        self._on_bytes = on_bytes
+        self._told = (0, 0)  # bytes received and sent that `on_bytes` knows
         self._is_held = False  # whether the peer is not read from until something changes
 
     def info(self) -> PeerInfo:
@@ -85,6 +97,11 @@ class Connection:
                     await self._read()
             finally:
                 self._talk.leave()
+                self._tell_bytes()
+                self._shared.unsent_bytes -= self._pending_bytes
+                self._pending_bytes, self._pending = 0, deque()
+                if self._account is not None:
+                    self._account.close()
         if self._error is not None:
             raise self._error
 
@@ -148,6 +165,7 @@ class Connection:
             if taken < len(sealed):
                 self._pending.append(memoryview(sealed)[taken:])
                 self._pending_bytes += len(sealed) - taken
+                self._shared.unsent_bytes += len(sealed) - taken
                 self._changed.unpark_all()
         if self._talk.jobs or self._is_held:
             self._changed.unpark_all()
@@ -169,8 +187,12 @@ class Connection:
                     self._is_held = True
                     await self._changed.park()
                 self._is_held = False
-                self._receiver.feed(await self._wire.receive())
-                self._take_all()
+                data = await self._wire.receive()
+                if self._account is None:
+                    self._receiver.feed(data)
+                    self._take_all()
+                else:
+                    await self._take_for(self._account, data)
         except PeerError as exc:
             if not isinstance(exc, PeerClosed):
                 self._fault(exc)
@@ -181,6 +203,21 @@ class Connection:
         """What is decrypted, all of it. Raises PeerError: what the receiver ended with."""
         while plaintext := self._receiver.read():
             self._take(plaintext)
+
+    async def _take_for(self, account: Account, data: bytes) -> None:
+        """As above, for a stranger, who pays for what it makes us compute. Raises PeerError."""
+        began = thread_time()
+        self._receiver.feed(data)
+        self._take_all()
+        pause_s = account.spend(thread_time() - began, trio.current_time())
+        while pause_s:
+            await trio.sleep(pause_s)
+            pause_s = account.spend(0.0, trio.current_time())
+
+    def _tell_bytes(self) -> None:
+        received, sent = self._wire.received, self._wire.sent
+        self._on_bytes(received - self._told[0], sent - self._told[1])
+        self._told = received, sent
 
     def _fault(self, error: PeerError) -> None:
         try:
@@ -194,6 +231,7 @@ class Connection:
                 await trio.sleep_forever()
             self._due = math.inf  # so that the same moment, if it is named again, is set again
             self._turn(self._talk.tick)
+            self._tell_bytes()
             self._changed.unpark_all()  # a pause may be over
 
     async def _send_rest(self) -> None:
@@ -209,6 +247,7 @@ class Connection:
                 return
             self._pending.popleft()
             self._pending_bytes -= len(piece)
+            self._shared.unsent_bytes -= len(piece)
             self._changed.unpark_all()
 
     async def _work(self) -> None:
@@ -218,6 +257,8 @@ class Connection:
                 await self._changed.park()
             job = jobs.popleft()
             if isinstance(job, GiveBatch):
+                while self._shared.unsent_bytes > UNSENT:  # noqa: ASYNC110 - all connections change it, few wait
+                    await trio.sleep(UNSENT_S)
                 await self._give(job)
             else:
                 await self._count(job)

@@ -12,6 +12,7 @@ from typing import ClassVar, NoReturn
 import trio
 
 from attestrio.errors import PeerError
+from attestrio.gossip.errors import PeerClosed
 from attestrio.gossip.io import PREFACE_S, Identity, Session, dial, phase
 from attestrio.gossip.node import GossipNode
 from attestrio.gossip.peers import Direction
@@ -46,7 +47,7 @@ class Dialler:
             try:
                 await self._once()
             except PeerError as exc:
-                log.info("outbound %s: %s", self.address, exc)
+                log.info("outbound %s: %s", self.key, exc)
             await trio.sleep(self._pause_s())
 
     async def _once(self) -> None:
@@ -56,7 +57,7 @@ class Dialler:
             try:
                 with phase("connection", PREFACE_S):
                     wire = Wire(await connect(self.address), self.address)
-                session = await dial(wire, self.me, self.key, max(0.0, began + PREFACE_S - trio.current_time()))
+                session = await self._dial(wire, max(0.0, began + PREFACE_S - trio.current_time()))
             except PeerError as exc:
                 self.node.began(Direction.OUTBOUND, exc)
                 raise
@@ -65,6 +66,12 @@ class Dialler:
         finally:
             if wire is not None:
                 await wire.aclose()
+
+    async def _dial(self, wire: Wire, preface_s: float) -> Session:
+        try:
+            return await dial(wire, self.me, self.key, preface_s)
+        except PeerClosed:  # all that is ever said of a refusal
+            raise PeerClosed(f"{self.address} closed before it answered: another genesis, or no room for us") from None
 
     def _pause_s(self) -> float:
         """Within a tenth of the configured time, so that peers that lost each other together do not dial together."""

@@ -28,8 +28,12 @@ class GossipMetrics:
         self.skipped = metrics.counter(
             "attestrio_gossip_accept_skipped_total", "Connections that were gone before, or could not be, accepted."
         )
-        self.received = metrics.counter("attestrio_gossip_received_bytes_total", "Bytes of peers that have left.")
-        self.sent = metrics.counter("attestrio_gossip_sent_bytes_total", "Bytes to peers that have left.")
+        self.received = metrics.counter(
+            "attestrio_gossip_received_bytes_total", "Bytes off the sockets of peers; counted every few seconds."
+        )
+        self.sent = metrics.counter(
+            "attestrio_gossip_sent_bytes_total", "Bytes onto the sockets of peers; counted every few seconds."
+        )
         labels = {"method": _METHODS, "result": _RESULTS}
         served = metrics.counter("attestrio_gossip_requests_total", "Calls of peers, by method.", labels)
         called = metrics.counter("attestrio_gossip_calls_total", "Calls of this node, by method.", labels)

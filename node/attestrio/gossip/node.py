@@ -10,6 +10,7 @@ from trio_util import AsyncValue
 
 from attestrio.errors import PeerError
 from attestrio.gossip.connection import Connection
+from attestrio.gossip.fairness import Allowance
 from attestrio.gossip.io import Session
 from attestrio.gossip.listener import Listener
 from attestrio.gossip.metrics import GossipMetrics
@@ -40,10 +41,14 @@ class GossipNode:
         self.secret = secret
         self.key: NodePublicKey = secret.public()
         self.rules = rules
-        self.scores = Scores(rules.static_inbound | rules.static_outbound.keys())
+        self._known = rules.static_inbound | rules.static_outbound.keys()
+        self._allowance = Allowance()
+        self.scores = Scores(self._known)
         self.metrics = GossipMetrics(metrics or Metrics())
         self.connected = AsyncValue(0)
         """How many links are up, in both directions."""
+        self.heard_from = AsyncValue(0)
+        """The same, without links to oneself, and of static peers alone where there are any."""
         self.listener: Listener | None = None
         self._wall = wall
         self._pools = {
@@ -84,7 +89,9 @@ class GossipNode:
         pool = self._pools[direction]
         if direction is Direction.INBOUND:
             self.scores.check(session.key, trio.current_time())
-        connection = Connection(session, shared, store, votes, direction, self._wall())
+        now, key = trio.current_time(), session.key
+        account = None if key in self._known else self._allowance.account(now)
+        connection = Connection(session, shared, store, votes, direction, self._wall(), account, self._count_bytes)
         pool.insert(session.key, connection)
         self._count()
         try:
@@ -92,8 +99,6 @@ class GossipNode:
         finally:
             pool.remove(session.key, connection)
             self._count()
-            self.metrics.received.inc(session.wire.received)
-            self.metrics.sent.inc(session.wire.sent)
 
     def began(self, direction: Direction, error: PeerError | None) -> None:
         """Count how a connection began."""
@@ -103,3 +108,10 @@ class GossipNode:
         for direction, pool in self._pools.items():
             self.metrics.connections.labels(direction=direction).set(len(pool))
         self.connected.value = sum(len(pool) for pool in self._pools.values())
+        self.heard_from.value = sum(
+            1 for one in self.connections() if (one.key in self._known or not self._known) and one.key != self.key
+        )
+
+    def _count_bytes(self, received: int, sent: int) -> None:
+        self.metrics.received.inc(received)
+        self.metrics.sent.inc(sent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,8 @@ from attestrio.gossip.shared import Shared
 from attestrio.quorum.watch import VotesWatch
 from attestrio.roles import AttesterPublicKey, Genesis
 from attestrio.store.api import BatchStore
+
+log = logging.getLogger("attestrio.gossip")
 
 Service = Callable[[], Awaitable[NoReturn]]
 
@@ -64,6 +67,9 @@ class GossipRunner:
         if node.listener is not None:
             yield Acceptor(node, node.listener, me, hold(Direction.INBOUND)).run
         for key, address in node.rules.static_outbound.items():
+            if key == node.key:
+                log.warning("static_outbound names this very node: it is not dialled")
+                continue
             yield Dialler(node, key, address, me, hold(Direction.OUTBOUND)).run
         if self.votes is not None:
             yield partial(self._push, self.votes, later)

@@ -68,6 +68,8 @@ class Shared:
     fetch: FetchQueue[Talk] | None = None
     held: StoreState = NOTHING
     """What can be given to peers; who changes it calls `announce` of every talk."""
+    unsent_bytes: int = 0
+    """What waits to be sent on all connections together; each adds and takes off its own."""
     on_served: OnCall = _nobody
     on_called: OnCall = _nobody
     on_fetchable: Callable[[], None] = lambda: None

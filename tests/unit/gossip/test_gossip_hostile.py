@@ -14,6 +14,7 @@ import trio
 import trio.testing
 from attestrio.gossip import connection
 from attestrio.gossip.accepting import MAX_STRANGERS
+from attestrio.gossip.fairness import Allowance
 from attestrio.gossip.limiter import Rate
 from attestrio.gossip.mux.handshake import encode_hello
 from attestrio.gossip.preface import ENCRYPTION_NOISE_NN
@@ -403,3 +404,43 @@ async def test_strangers_of_another_genesis_come_and_go_and_leave_nothing():
             await trio.sleep(0.3)
             await them.assert_unnoticed()
             await them.wait_alone()
+
+
+@pytest.mark.slow
+async def test_a_stranger_who_sends_what_means_nothing_is_read_from_as_far_as_strangers_may_cost():
+    closes = b"\x00\x80" * 30_000
+    async with company() as them, nothing_left(them):
+        them.node.node._allowance = Allowance(share=0.02)
+        async with trio.open_nursery() as nursery:
+            peer = await met(them.node.address, 10)
+            await peer.greet()
+            await nursery.start(peer._talk)
+            nursery.start_soon(flood, peer, closes)
+            await trio.sleep(1.5)
+
+            # 80 ms of work, at 10 ms for 64 kB; a peer that nobody holds back brings ten times as much
+            assert 60_000 < info(them.node, peer).received < 2_000_000
+            await them.assert_unnoticed()
+            nursery.cancel_scope.cancel()
+        await trio.aclose_forcefully(peer.stream)
+
+
+@pytest.mark.slow
+async def test_a_peer_that_the_operator_has_named_may_cost_what_it_likes():
+    closes = b"\x00\x80" * 30_000
+    async with company(static_inbound=frozenset({node_key(10).public()})) as them, nothing_left(them):
+        them.node.node._allowance = Allowance(share=0.02)
+        async with trio.open_nursery() as nursery:
+            peer = await met(them.node.address, 10)
+            await peer.greet()
+            await nursery.start(peer._talk)
+            nursery.start_soon(flood, peer, closes)
+            await trio.sleep(1.5)
+
+            assert info(them.node, peer).received > 2_000_000
+            nursery.cancel_scope.cancel()
+        await trio.aclose_forcefully(peer.stream)
+
+
+def info(node, peer):
+    return next(one for one in node.node.peers if one.key == peer.secret.public())
