@@ -1,7 +1,7 @@
 """The bookmark index as upstream keeps it: a LevelDB folder. The only file that touches `plyvel` (extra `zkevm`).
 
-Whoever needs it imports this file inside a function: without the extra the import raises MissingExtra. A folder written
-by goleveldb is read and written further, and the reverse; LevelDB lets one process in.
+Without the extra `LevelBookmarks` raises MissingExtra. A folder written by goleveldb is read and written further, and
+the reverse; LevelDB lets one process in.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from attestrio.stream.errors import BookmarksUnusable
 
 try:
     import plyvel
-except ImportError as exc:
-    raise MissingExtra("zkevm", "LevelDB bookmarks", "plyvel") from exc
+except ImportError:  # told when it is wanted: the class has to be there for whoever lists what there is
+    plyvel = None
 
 
 class LevelBookmarks:
-    """A `BookmarkIndex`. Raises BookmarksUnusable, also while another process has the folder."""
+    """A `BookmarkIndex`. Raises BookmarksUnusable, also while another process has the folder, and MissingExtra."""
 
     def __init__(self, path: Path) -> None:
+        if plyvel is None:
+            raise MissingExtra("zkevm", "LevelDB bookmarks", "plyvel")
         self._path = path
         with self._errors():
             self._db = plyvel.DB(str(path), create_if_missing=True)
