@@ -20,9 +20,12 @@ from attestrio.kit.blocking import RunBlocking, in_thread
 from attestrio.kit.datadir import DataDir
 from attestrio.kit.files import read_bounded
 from attestrio.kit.http import App, BadUrl, Scope, serve_app
+from attestrio.kit.jsonrpc import MalformedAnswer
 from attestrio.kit.metrics import CONTENT_TYPE, Metrics
 from attestrio.l1.api import Address, BlockNumber
+from attestrio.l1.contract import Contract
 from attestrio.l1.endpoint import Endpoint
+from attestrio.l1.errors import CallReverted
 from attestrio.l1.provider import L1Provider
 from attestrio.l1.scan import ScanSettings
 from attestrio.operator.batch import SYSTEMS
@@ -30,6 +33,7 @@ from attestrio.operator.download import Downloader, DownloadSettings
 from attestrio.operator.runner import OperatorRunner
 from attestrio.operator.settings import OutboxSettings, WorkSettings
 from attestrio.operator.state import OperatorState
+from attestrio.operator.surface import DISABLED_VERIFIERS
 from attestrio.operator.verify import CommandVerifier
 
 JOURNAL = "operator.db"
@@ -67,7 +71,7 @@ async def run_operator(
         journal = SqliteJournal(data_dir / JOURNAL, run_blocking)
         async with AsyncExitStack() as life:
             chain = await life.enter_async_context(provider(config))
-            await _greet(chain)
+            await greet(chain, manager_of(config))
             downloader = await life.enter_async_context(Downloader(downloads_of(config)))
             nursery = await life.enter_async_context(trio.open_nursery())
             await nursery.start(journal.run)
@@ -118,11 +122,17 @@ def provider(config: OperatorConfig) -> L1Provider:
     return L1Provider(endpoints, agree=section.agree)
 
 
-async def _greet(chain: L1Provider) -> None:
-    """Ask each endpoint for its chain, so that a wrong one shows at the start; one that is away may come later."""
+async def greet(chain: L1Provider, manager: Address) -> None:
+    """Ask each endpoint for its chain and for the service manager, so that a wrong one shows at the start.
+
+    One that is away may come later, and so may a contract: only another chain ends the start. Raises WrongChain.
+    """
     try:
         with trio.move_on_after(GREET_S):
             await chain.start()
+            await Contract(chain, manager).call(DISABLED_VERIFIERS)
+    except (MalformedAnswer, CallReverted) as exc:  # at a wrong address nothing ever happens, and nobody complains
+        log.error("l1.manager 0x%s is no service manager, so no batch will ever be seen: %s", manager.hex(), exc)
     except SourceError as exc:
         log.warning("Ethereum does not answer yet: %s", exc)
 
