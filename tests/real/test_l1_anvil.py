@@ -77,9 +77,12 @@ class Node:
         """One block each, one log in it."""
         for number in numbers:
             data = NOTED.topic.hex() + f"{number:064x}"
-            await self.ask(
+            sent = await self.ask(
                 "eth_sendTransaction", {"from": self.account, "to": "0x" + self.contract.hex(), "data": "0x" + data}
             )
+            with trio.fail_after(10):
+                while await self.ask("eth_getTransactionReceipt", sent) is None:
+                    await trio.sleep(0.01)
 
 
 @asynccontextmanager
