@@ -1,7 +1,8 @@
+import httpx
 import msgspec
 import pytest
 import trio
-from attestrio.kit.http import AnswerTooLarge, AnswerTooLate, BadHttpStatus, memory_client
+from attestrio.kit.http import AnswerTooLarge, AnswerTooLate, BadHttpStatus, Unreachable, memory_client
 from attestrio.kit.jsonrpc import MalformedAnswer, MethodMissing, RpcFailed
 from attestrio.l1 import BlockNumber, Endpoint, L1Provider, chain_schedule
 from attestrio.l1.errors import (
@@ -92,12 +93,19 @@ async def test_no_endpoint_at_the_start_is_an_error(chain, autojump_clock):
         await provider_of(node).start()
 
 
-async def test_an_endpoint_that_comes_back_as_another_chain_is_not_asked(chain, autojump_clock):
+def refused(method, result):
+    raise httpx.ConnectError("refused")
+
+
+@pytest.mark.parametrize(
+    ("away", "error"), [(lambda method, result: Status(502), BadHttpStatus), (refused, Unreachable)]
+)
+async def test_an_endpoint_that_comes_back_as_another_chain_is_not_asked(chain, autojump_clock, away, error):
     node = StubNode(chain)
     provider = provider_of(node)
     await provider.start()
-    node.twist = lambda method, result: Status(502)
-    with pytest.raises(BadHttpStatus):
+    node.twist = away
+    with pytest.raises(error):
         await provider.block("latest")
     node.twist, node.chain_id = lambda method, result: result, 5
 

@@ -10,7 +10,8 @@ from attestrio.roles.keccak import keccak256
 from hypothesis import given
 from hypothesis import strategies as st
 
-GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "aligned_merkle.json").read_text())
+GOLDEN_FOLDER = Path(__file__).parents[2] / "golden"
+GOLDEN = json.loads((GOLDEN_FOLDER / "aligned_merkle.json").read_text())
 UPSTREAM = Path(__file__).parents[4] / "shared" / "vectors" / "aligned" / "merkle_tree_batch.bin"
 
 
@@ -56,6 +57,14 @@ def test_repeating_the_last_leaf_up_to_a_power_of_two_changes_nothing(leaves):
         return keccak256(by_halves(part[:middle]) + by_halves(part[middle:]))
 
     assert root(leaves) == root(padded) == by_halves(padded)
+
+
+def test_the_leaves_of_upstreams_batch_have_upstreams_root():
+    leaves = [bytes.fromhex(one) for one in json.loads((GOLDEN_FOLDER / "aligned_leaves.json").read_text())]
+
+    assert len(leaves) == 35
+    assert leaves[0].hex() == "0b248794bdfcf2afd92f0a8f2d0604787c2ed8d59b68d6b62a1b9fe47dfe5640"
+    assert root(leaves).hex() == "d8f7329e4f522a871373c6251aa3c39be8b89766e54174c9e6457fcd491cd86d"
 
 
 @pytest.mark.skipif(not UPSTREAM.exists(), reason="upstream's batch of 35 proofs is not on this machine")
