@@ -81,7 +81,7 @@ class Node:
                 "eth_sendTransaction", {"from": self.account, "to": "0x" + self.contract.hex(), "data": "0x" + data}
             )
             with trio.fail_after(10):
-                while await self.ask("eth_getTransactionReceipt", sent) is None:
+                while await self.ask("eth_getTransactionReceipt", sent) is None:  # noqa: ASYNC110 - anvil has no event
                     await trio.sleep(0.01)
 
 
