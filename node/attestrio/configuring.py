@@ -25,6 +25,10 @@ MAX_NUMBER = (1 << 63) - 2  # of the store, of batches; also more than anybody k
 MAX_SECONDS = 1_000_000_000  # some 30 years: a time without end is a slip
 
 
+ELSEWHERE = {"operator": ": an operator's is checked by `attestrio operator check`"}
+"""Sections of other configurations that somebody may hold against the wrong command."""
+
+
 class BadConfig(SetupError):
     """A configuration that cannot be used; says which key of which source, and what to do."""
 
@@ -194,7 +198,7 @@ class Layout(Generic[Root]):
         known = dict(self.sections())
         for section, entries in table.items():
             if section not in known:
-                raise BadConfig(source, f"unknown section [{section}]{_hint(section, known)}")
+                raise BadConfig(source, f"unknown section [{section}]{ELSEWHERE.get(section) or _hint(section, known)}")
             if not isinstance(entries, dict):
                 raise BadConfig(source, f"{section} has to be a section: [{section}]")
             fields = {each.name for each in msgspec.structs.fields(known[section])}
