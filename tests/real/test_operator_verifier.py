@@ -32,6 +32,13 @@ async def test_a_program_reads_the_entry_and_gives_the_verdict():
     assert await verifier(READS).verify(BAD) is False
 
 
+async def test_what_a_program_printed_before_it_said_no_is_in_the_log(caplog):
+    assert await verifier("raise MemoryError").verify(GOOD) is False
+
+    assert "verifier of SP1: the proof is bad: " in caplog.text
+    assert "MemoryError" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("program", "said"),
     [
@@ -66,14 +73,16 @@ time.sleep(1000)
         await verifier(program, deadline_s=2.0).verify(GOOD)
 
     for pid in pids.read_text().split():
-        assert gone(pid)
+        with trio.fail_after(10.0):  # the signal is sent; on a busy machine it takes its time
+            while not gone(pid):
+                await trio.sleep(0.01)
 
 
 def gone(pid):
     """Whether a process has ended; one that its new parent has not collected yet has."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 import msgspec
 import trio
 
+from attestrio.kit.jsonrpc import printable
 from attestrio.operator.batch import Entry, ProvingSystem
 from attestrio.operator.errors import VerifierFailed
 from attestrio.roles.keccak import keccak256
@@ -58,6 +59,8 @@ class CommandVerifier:
         run = _Run(entry.system.text, command, self.max_output)
         with trio.move_on_after(self.deadline_s):
             code = await run.finish(document(entry))
+            if code == INVALID:  # also what a crash of Python or Go ends with, and its text tells them apart
+                log.warning("verifier of %s: the proof is bad: %s", entry.system.text, printable(run.said()))
             if code in (VALID, INVALID):
                 return code == VALID
             raise VerifierFailed(entry.system.text, f"exit code {code}: {run.said()}")
