@@ -74,7 +74,7 @@ time.sleep(1000)
 
     for pid in pids.read_text().split():
         with trio.fail_after(10.0):  # the signal is sent; on a busy machine it takes its time
-            while not gone(pid):
+            while not gone(pid):  # noqa: ASYNC110  another process
                 await trio.sleep(0.01)
 
 
