@@ -1,7 +1,7 @@
 """Verifying proofs: the port, an external program behind it, and recorded answers.
 
 A program gets the entry on its standard input as one JSON object and answers by its exit code: 0 the proof is good,
-1 it is not. Everything else is no verdict: a program that is missing, too slow or broken proves nothing.
+10 it is not. Everything else is no verdict: a program that is missing, too slow or broken proves nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger("attestrio.operator")
 
 MAX_OUTPUT: Final = 64 << 10  # bytes that a program may print; nobody reads more than the end of it
 SHOWN: Final = 200
-VALID, INVALID = 0, 1
+VALID, INVALID = 0, 10  # not 1: a crash of Python, Go or a shell ends with that, and a verdict is for ever
 
 
 class ProofVerifier(Protocol):
@@ -59,7 +59,7 @@ class CommandVerifier:
         run = _Run(entry.system.text, command, self.max_output)
         with trio.move_on_after(self.deadline_s):
             code = await run.finish(document(entry))
-            if code == INVALID:  # also what a crash of Python or Go ends with, and its text tells them apart
+            if code == INVALID:
                 log.warning("verifier of %s: the proof is bad: %s", entry.system.text, printable(run.said()))
             if code in (VALID, INVALID):
                 return code == VALID

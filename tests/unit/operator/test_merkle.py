@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 GOLDEN_FOLDER = Path(__file__).parents[2] / "golden"
 GOLDEN = json.loads((GOLDEN_FOLDER / "aligned_merkle.json").read_text())
-UPSTREAM = Path(__file__).parents[4] / "shared" / "vectors" / "aligned" / "merkle_tree_batch.bin"
 
 
 def entry(**changes):
@@ -65,12 +64,3 @@ def test_the_leaves_of_upstreams_batch_have_upstreams_root():
     assert len(leaves) == 35
     assert leaves[0].hex() == "0b248794bdfcf2afd92f0a8f2d0604787c2ed8d59b68d6b62a1b9fe47dfe5640"
     assert root(leaves).hex() == "d8f7329e4f522a871373c6251aa3c39be8b89766e54174c9e6457fcd491cd86d"
-
-
-@pytest.mark.skipif(not UPSTREAM.exists(), reason="upstream's batch of 35 proofs is not on this machine")
-def test_the_root_of_upstreams_batch():
-    entries = batch_untrusted(UPSTREAM.read_bytes())
-
-    assert len(entries) == 35
-    assert leaf(entries[0]).hex() == "0b248794bdfcf2afd92f0a8f2d0604787c2ed8d59b68d6b62a1b9fe47dfe5640"
-    assert batch_root(entries).hex() == "d8f7329e4f522a871373c6251aa3c39be8b89766e54174c9e6457fcd491cd86d"
