@@ -90,7 +90,8 @@ class StreamFollower:
         """Until the stream has been quiet for `refresh_s`. Raises StreamLost, StreamRefused, StreamMoved, StreamGap."""
         wanted = (await client.header()).total_entries
         expected = await self._start(client, begin)
-        self.progress.value = Progress(expected, wanted)
+        if expected == 0:  # else the copy may part from the server's before this, which its first entry tells
+            self.progress.value = Progress(expected, wanted)
         searching, first = begin is not Begin.LAST_BLOCK, True
         while True:
             with trio.move_on_after(self.refresh_s) as quiet:

@@ -133,6 +133,20 @@ async def test_a_stream_that_only_became_shorter_changes_nothing_until_it_says_s
             await until(follower, chain(4) + batch(4, [8, 9], salt=5))
 
 
+async def test_a_copy_that_parts_from_a_shorter_stream_is_not_up_to_date(tmp_path):
+    tip = block(9, 1)
+    ours, theirs = (
+        [*chain(1), *batch(1, range(2, 9), ended=False), *tip],
+        [*chain(1), *batch(1, [2], ended=False), *tip],
+    )
+    with make_stream(tmp_path / "s.bin", theirs) as stream, make_stream(tmp_path / "copy.bin", ours) as held:
+        async with served(stream) as (_, address), following(address, held) as follower:
+            await follower.progress.wait_value(lambda now: now is not None and now.caught_up)
+            reached = await all_of(follower.copy)
+
+    assert reached == theirs
+
+
 async def test_a_quiet_stream_is_asked_again_so_that_a_silent_truncation_is_noticed(tmp_path, empty):
     """A server that tells nobody: what it says to a connection changes only for the next one."""
     wanted = chain(2) + block(9, 2)
