@@ -209,6 +209,8 @@ class StreamReader:
             raise StreamRewritten(f"{self.path} has {header.total_entries} entries, none or no more of number {number}")
         if number == header.total_entries:
             return header.total_length
+        if number == 0:
+            return HEADER_PAGE  # whatever the header counts: a check of a damaged file begins here
         low, high = 0, page_of(header.total_length - 1)
         while low < high:
             middle = (low + high + 1) // 2

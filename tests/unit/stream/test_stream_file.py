@@ -242,11 +242,11 @@ def test_a_page_that_upstream_has_spoiled_is_told(path):
 
     with pytest.raises(StreamCorrupt):
         StreamReader.open(path)
-    with (
-        StreamReader.open(path, check_tail=False) as reader,
-        pytest.raises(StreamCorrupt, match="does not begin with an entry"),
-    ):
-        list(reader.entries())
+    with StreamReader.open(path, check_tail=False) as reader:
+        with pytest.raises(StreamCorrupt, match=f"entry of {len(long)} B"):
+            list(reader.entries())
+        with pytest.raises(StreamCorrupt, match="does not begin with an entry"):
+            reader.entry(1)
 
 
 def test_an_entry_goes_to_the_page_where_it_fits(path, file):

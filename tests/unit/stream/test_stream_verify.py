@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from attestrio.stream import Bookmark, Header
 from attestrio.stream.bookmarks import DataStream, MemoryBookmarks, open_index
+from attestrio.stream.entries import PAGE
 from attestrio.stream.errors import NotAStream, StreamUnreadable
 from attestrio.stream.file import StreamFile, StreamReader, recover
 from attestrio.stream.verify import MAX_FINDINGS, info, verify
@@ -81,6 +82,18 @@ def test_a_header_ahead_of_its_entries_is_one_finding(tmp_path):
     report = verify(path)
 
     assert [finding.code for finding in report.findings] == ["stream_header_ahead"]
+
+
+@pytest.mark.parametrize("length", [(1 << 64) - 1, 4096 + 9 * PAGE])
+def test_a_header_that_counts_pages_that_are_not_there_is_told_and_what_is_there_is_walked(tmp_path, length):
+    path = put("a", tmp_path)
+    path.write_bytes(Header(length, 1 << 63).page() + path.read_bytes()[4096:])
+
+    report = verify(path)
+
+    assert "stream_header_ahead" in {finding.code for finding in report.findings}
+    assert report.counts.entries == len(entries_of("a"))
+    assert recover(path)[1].total_entries == len(entries_of("a"))
 
 
 def test_a_damaged_entry_in_the_middle_is_told_where_it_is(tmp_path):
