@@ -102,7 +102,8 @@ def verify(
 
     Example: attestrio stream verify data-stream.bin
     """
-    if bookmarks is not None and not bookmarks.exists():
+    # LevelDB would make an index of any folder, and a check leaves none behind.
+    if bookmarks is not None and not (bookmarks / "CURRENT" if bookmarks.is_dir() else bookmarks).exists():
         raise NoBookmarks(bookmarks)
     opened = nullcontext() if bookmarks is None else closing(open_index(bookmarks))
     with opened as index, progress_bar("verifying", output) as tell:

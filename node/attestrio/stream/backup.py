@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from attestrio.kit.files import open_regular, read_bounded, sync_folder, write_new
+from attestrio.stream import redo
 from attestrio.stream.bookmarks import DataStream, SqliteBookmarks, open_index
 from attestrio.stream.entries import HEADER_PAGE, PAGE, Header
 from attestrio.stream.errors import StreamChangeRefused, StreamRewritten, StreamUnwritable
@@ -57,14 +58,14 @@ def backup(source: Path, folder: Path, tell: Tell) -> Manifest:
 
     Raises as `StreamReader.open`, StreamRewritten, StreamUnwritable, StreamChangeRefused.
     """
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        raise StreamChangeRefused(f"{folder} exists already: a backup is made in a new folder") from None
-    except OSError as exc:
-        raise StreamUnwritable(folder, exc.strerror or str(exc)) from exc
     copy = folder / STREAM
-    with StreamReader.open(source) as reader:
+    with StreamReader.open(source) as reader:  # first: a wrong name leaves no folder behind
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            raise StreamChangeRefused(f"{folder} exists already: a backup is made in a new folder") from None
+        except OSError as exc:
+            raise StreamUnwritable(folder, exc.strerror or str(exc)) from exc
         header = _copy(reader, copy, tell)
     index = SqliteBookmarks(folder / BOOKMARKS)
     with DataStream(StreamFile.open(copy), index) as stream:
@@ -147,7 +148,10 @@ def restore(folder: Path, target: Path, bookmarks: Path, tell: Tell, *, replace:
     Raises BackupUnusable, StreamInUse, StreamUnwritable, and StreamChangeRefused where a file is and `replace` is not.
     """
     manifest = read_backup(folder, tell)
+    target = target.resolve()  # a link stays one, and what it leads to is replaced
     if not target.exists():
+        with unwritable(target):
+            redo.side_file(target).unlink(missing_ok=True)  # of a stream that was here before
         _put(folder / STREAM, target)
     elif not replace:
         raise StreamChangeRefused(f"{target} exists already: say --replace to have it replaced")

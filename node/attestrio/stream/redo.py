@@ -20,6 +20,8 @@ MAGIC: Final = b"redo\0\0\0\1"
 
 
 def side_file(path: Path) -> Path:
+    """Beside the file itself and not beside a link to it: the same one by whatever name the stream is opened."""
+    path = path.resolve()
     return path.with_name(f".{path.name}.redo")
 
 

@@ -2,12 +2,15 @@
 
 import json
 import random
+import zlib
 from pathlib import Path
 
 import pytest
 from attestrio.cli import main
+from attestrio.stream import redo
 from attestrio.stream.backup import backup, read_backup, restore
 from attestrio.stream.bookmarks import DataStream, SqliteBookmarks
+from attestrio.stream.entries import Entry
 from attestrio.stream.errors import StreamInUse
 from attestrio.stream.file import StreamFile
 from attestrio.stream.wire_errors import BackupUnusable
@@ -219,6 +222,48 @@ def test_nothing_is_put_in_the_place_of_a_stream_that_is_written(file, tmp_path)
     backup(file, tmp_path / "kept", quiet)
     with StreamFile.open(file), pytest.raises(StreamInUse):
         restore(tmp_path / "kept", file, tmp_path / "index", quiet, replace=True)
+
+
+def test_a_backup_of_nothing_leaves_no_folder(run, tmp_path):
+    assert run("backup", tmp_path / "nope.bin", tmp_path / "kept")[0] == 4
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_link_to_a_stream_stays_one_when_a_backup_is_put_back(file, tmp_path):
+    backup(file, tmp_path / "kept", quiet)
+    link = tmp_path / "link.bin"
+    make_stream(tmp_path / "elsewhere.bin").close()
+    link.symlink_to("elsewhere.bin")
+
+    restore(tmp_path / "kept", link, tmp_path / "index", quiet, replace=True)
+
+    assert link.is_symlink()
+    assert contents(tmp_path / "elsewhere.bin") == contents(file)
+
+
+def test_an_update_that_a_crash_cut_short_does_not_reach_a_stream_put_back_later(file, tmp_path):
+    backup(file, tmp_path / "kept", quiet)
+    wanted = contents(file)
+    with StreamFile.open(file) as stream:
+        position, found = stream.locate(3), stream.entry(3)
+    entry = Entry(3, found.type, bytes(len(found.data))).encode()
+    redo.side_file(file).write_bytes(redo.HEAD.pack(redo.MAGIC, position, zlib.crc32(entry)) + entry)
+    file.unlink()
+
+    restore(tmp_path / "kept", file, tmp_path / "index", quiet)
+
+    assert contents(file) == wanted
+
+
+def test_a_folder_that_is_no_index_is_not_made_one_by_a_check(run, file, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    code, _, err = run("verify", file, "--bookmarks", folder)
+
+    assert code == 4
+    assert "no_bookmarks" in err
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("verb", ["info", "cat", "verify", "serve", "follow", "truncate", "backup", "restore"])
