@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
@@ -46,7 +47,8 @@ class LocalFeeder:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Started once the file was read. Raises BatchFileUnusable before, SafetyError of the store later."""
-        await self.batches.check()
+        with suppress(SourceError):  # clients have taken all descriptors: the file is asked again below
+            await self.batches.check()
         task_status.started()
         number = self.store.persisted.last
         said = ""

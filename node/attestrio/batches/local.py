@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from attestrio.batches.file import BatchFile
-from attestrio.errors import SetupError, SourceError
+from attestrio.errors import SetupError, SourceError, for_want_of_descriptors
 from attestrio.kit.blocking import RunBlocking, in_thread
 from attestrio.roles import Batch, BatchNumber, GenesisHash
 
@@ -32,12 +32,17 @@ class LocalBatches:
         self._run_blocking = run_blocking
 
     async def check(self) -> None:
-        """Read the file as it is now. Raises BatchFileUnusable; the file may be absent, its directory not."""
+        """Read the file as it is now. Raises BatchFileUnusable; the file may be absent, its directory not.
+
+        Raises BatchFileUnreadable where only a descriptor is wanting: that says nothing about the file.
+        """
         if not await self._run_blocking(self._file.path.parent.is_dir):
             raise BatchFileUnusable(f"{self._file.path.parent} is not a directory")
         try:
             await self._run_blocking(self._file.refresh)
         except SourceError as exc:
+            if for_want_of_descriptors(exc) is not None:
+                raise
             raise BatchFileUnusable(str(exc)) from exc
 
     async def batch_to_sign(self, number: BatchNumber) -> Batch | None:

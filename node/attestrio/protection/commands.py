@@ -74,7 +74,12 @@ class CommandBox:
 
         One that cannot be taken away is not obeyed: it would be obeyed every second.
         """
-        for path in sorted((self.data_dir / FOLDER).glob("[0-9]*.json")):
+        try:
+            waiting = sorted((self.data_dir / FOLDER).glob("[0-9]*.json"))
+        except OSError as exc:  # above all a process without descriptors, which ends when those who took them leave
+            log.warning("%s not looked into: %s", self.data_dir / FOLDER, exc.strerror)
+            return None
+        for path in waiting:
             command = _read(path)
             try:
                 path.unlink(missing_ok=True)

@@ -2,7 +2,9 @@
 
 import json
 import os
+import resource
 import stat
+import tempfile
 import time
 
 import pytest
@@ -121,3 +123,18 @@ def test_text_that_is_posted_comes_back_as_json(box, tmp_path):
     table = json.loads(file.read_text())
     assert (table["verb"], table["why"]) == ("end-epoch", "why")
     assert str(os.getpid()) in file.name
+
+
+def test_a_process_without_descriptors_has_no_command_now_and_finds_it_later(box, caplog):
+    box.post(Verb.CONSENT, "announced")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with tempfile.TemporaryFile() as highest:  # no number above it is given out
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest.fileno(), limits[1]))
+        try:
+            taken = box.take()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert taken is None
+    assert "not looked into: Too many open files" in caplog.text
+    assert box.take().why == "announced"
