@@ -123,7 +123,7 @@ def read_backup(folder: Path, tell: Tell) -> Manifest:
         manifest = Manifest(Header(**document["header"]), int(document["bookmarks"]), files)
     except OSError as exc:
         raise BackupUnusable(folder, f"{MANIFEST}: {exc.strerror}") from exc
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:  # the last: [[[[...
         raise BackupUnusable(folder, f"{MANIFEST} is not one of ours") from exc
     if files.keys() != {STREAM, BOOKMARKS}:
         raise BackupUnusable(folder, f"{MANIFEST} lists other files")
@@ -148,7 +148,7 @@ def restore(folder: Path, target: Path, bookmarks: Path, tell: Tell, *, replace:
     Raises BackupUnusable, StreamInUse, StreamUnwritable, and StreamChangeRefused where a file is and `replace` is not.
     """
     manifest = read_backup(folder, tell)
-    target = target.resolve()  # a link stays one, and what it leads to is replaced
+    target = Path(os.path.realpath(target))  # a link stays one, and what it leads to is replaced
     if not target.exists():
         with unwritable(target):
             redo.side_file(target).unlink(missing_ok=True)  # of a stream that was here before

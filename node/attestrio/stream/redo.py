@@ -6,6 +6,7 @@ the write again. The side file is whole or not there: it gets its name by a rena
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -21,7 +22,7 @@ MAGIC: Final = b"redo\0\0\0\1"
 
 def side_file(path: Path) -> Path:
     """Beside the file itself and not beside a link to it: the same one by whatever name the stream is opened."""
-    path = path.resolve()
+    path = Path(os.path.realpath(path))  # `resolve` raises for links in a circle
     return path.with_name(f".{path.name}.redo")
 
 

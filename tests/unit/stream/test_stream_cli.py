@@ -266,6 +266,24 @@ def test_a_folder_that_is_no_index_is_not_made_one_by_a_check(run, file, tmp_pat
     assert list(folder.iterdir()) == []
 
 
+def test_a_manifest_that_is_too_deep_to_read_is_no_backup(file, tmp_path):
+    backup(file, tmp_path / "kept", quiet)
+    (tmp_path / "kept" / "manifest.json").write_text("[" * 60_000)
+
+    with pytest.raises(BackupUnusable):
+        read_backup(tmp_path / "kept", quiet)
+
+
+def test_links_in_a_circle_are_no_stream(run, file, tmp_path):
+    link = tmp_path / "circle.bin"
+    link.symlink_to(link)
+    assert run("backup", file, tmp_path / "kept")[0] == 0
+
+    assert [run(verb, *tokens)[0] for verb, *tokens in (("info", link), ("truncate", link, 1))] == [4, 4]
+    assert run("restore", tmp_path / "kept", link)[0] == 0
+    assert contents(link) == contents(file)
+
+
 @pytest.mark.parametrize("verb", ["info", "cat", "verify", "serve", "follow", "truncate", "backup", "restore"])
 def test_help_of_every_verb_shows_an_example(run, verb):
     code, out, _ = run(verb, "--help")
