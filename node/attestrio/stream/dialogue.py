@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from attestrio.stream.entries import Entry, Header
+from attestrio.stream.entries import NOT_FOUND_TYPE, Entry, Header
 from attestrio.stream.protocol import Command, PacketReader, Request, Response, Result
 from attestrio.stream.wire_errors import BadStreamPacket
 
@@ -95,7 +95,8 @@ class Dialogue:
         request = self._waiting.popleft()
         result, self._result = self._result, None
         if isinstance(packet, Entry):
-            packet = Response(packet)  # cdk-erigon takes either kind for an answer
+            # cdk-erigon takes either kind for an answer, and goes by the type of an entry that is none.
+            packet = Response(None if packet.type == NOT_FOUND_TYPE else packet)
         if result is None or isinstance(packet, Header) != (request.command == Command.HEADER):
             raise BadStreamPacket(f"not the answer to {request.command.name}")
         return Answer(request, result, packet)

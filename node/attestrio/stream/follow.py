@@ -80,7 +80,8 @@ class StreamFollower:
                     log.warning("%s: looking for the place where it parts from the copy", exc)
                     begin = Begin.COMMON_BATCH if begin is Begin.LAST_BLOCK else Begin.ZERO
                 else:
-                    log.info("stream not read: %s", exc)
+                    # Once, and not at every attempt: who follows a wrong address has to see why nothing comes.
+                    log.log(logging.INFO if failed else logging.WARNING, "stream not read: %s", exc)
                     begin = Begin.LAST_BLOCK
                 failed = 0 if self.copy.state.header != before else failed + 1
             if failed:

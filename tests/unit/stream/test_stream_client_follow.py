@@ -1,5 +1,6 @@
 """A copy that follows a server, through everything a server and a network can do to it."""
 
+import logging
 from contextlib import asynccontextmanager, suppress
 from itertools import pairwise
 
@@ -145,6 +146,21 @@ async def test_a_copy_that_parts_from_a_shorter_stream_is_not_up_to_date(tmp_pat
             reached = await all_of(follower.copy)
 
     assert reached == theirs
+
+
+async def test_a_server_that_is_not_there_is_told_once(empty, caplog):
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    await listeners[0].aclose()
+    caplog.set_level(logging.INFO, "attestrio.stream")
+
+    with trio.fail_after(20):
+        async with following(f"127.0.0.1:{port}", empty):
+            while len(caplog.records) < 3:
+                await trio.lowlevel.checkpoint()
+
+    levels = [record.levelno for record in caplog.records]
+    assert levels[:3] == [logging.WARNING, logging.INFO, logging.INFO]
 
 
 async def test_a_quiet_stream_is_asked_again_so_that_a_silent_truncation_is_noticed(tmp_path, empty):

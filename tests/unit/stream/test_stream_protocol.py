@@ -293,6 +293,15 @@ def test_a_streamed_entry_is_taken_for_the_answer_too():
     assert answer.body == Response(Entry(0, 1, b"x"))
 
 
+def test_nothing_found_is_nothing_in_either_kind_of_answer():
+    dialogue = Dialogue()
+    dialogue.request(Request(Command.ENTRY, 7))
+
+    (answer,) = heard(dialogue, RESULTS[Status.OK] + b"\2" + NOT_FOUND[1:])
+
+    assert answer.body == Response(None)
+
+
 # --- what the reference has written
 
 # Requests of the transcripts that our client never makes, so that their answers have nothing to belong to.
