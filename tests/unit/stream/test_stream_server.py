@@ -10,7 +10,7 @@ from attestrio.stream.entries import NOT_FOUND, Entry
 from attestrio.stream.errors import StreamRewritten
 from attestrio.stream.live import LiveStream
 from attestrio.stream.protocol import RESULTS, Command, Request, Status
-from attestrio.stream.server import StreamLimits
+from attestrio.stream.server import Connection, StreamLimits
 from stream_net_kit import (
     LIMITS,
     TRANSCRIPTS,
@@ -329,3 +329,18 @@ async def test_starts_while_the_stream_is_cut_are_answered_or_closed(tmp_path):
 async def test_the_place_of_an_entry_that_is_gone_is_not_told(tmp_path):
     with make_stream(tmp_path / "s.bin", chain(1)) as stream, pytest.raises(StreamRewritten):
         await LiveStream(stream).locate(stream.header.total_entries + 1)
+
+
+async def test_who_talks_is_not_silent_even_before_there_is_anything_to_answer(stream_of):
+    ours, theirs = trio.socket.socketpair()
+    with ours, theirs, trio.fail_after(20):
+        connection = Connection(trio.SocketStream(ours), LiveStream(stream_of("a")))
+        connection.active_at = long_ago = -1e9
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.run)
+            await theirs.send(HEADER[:1])
+            while connection.active_at == long_ago:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+
+    assert connection.active_at <= trio.current_time()
