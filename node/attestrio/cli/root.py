@@ -24,7 +24,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 # By name: a command loads only what it needs, which for `keys` is a third of the time.
-for name, place in {
+PLACES = {
     "node": "run:node",
     "main-node": "run:main_node",
     "devnet": "devnet:devnet",
@@ -40,7 +40,8 @@ for name, place in {
     "stream": "stream:app",
     "rollback": "rollback:rollback",
     "epoch": "rollback:epoch",
-}.items():
+}
+for name, place in PLACES.items():
     app.command(f"attestrio.cli.{place}", name=name)
 
 BUG = 1
@@ -49,6 +50,9 @@ INTERRUPTED = 128 + signal.SIGINT
 
 def run_command(tokens: Sequence[str]) -> int:
     """Run one command; its exit code, see README, exit codes. Raises SystemExit only for a signal."""
+    if not tokens or tokens[0] in ("--help", "-h"):
+        for name in PLACES:
+            _ = app[name]  # loads it: the list says what each is for, which stands in its own file
     try:
         with redirect_stdout(CheckedStdout(sys.stdout)):
             code = app(list(tokens), exit_on_error=False, print_error=False, verbose=False)

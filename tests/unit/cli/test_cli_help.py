@@ -102,3 +102,11 @@ def test_a_command_line_that_cannot_be_understood_is_exit_2(attestrio, tokens, s
     assert (as_json.code, as_json.out) == (2, "")
     assert as_json.error["code"] == "usage"
     assert json.dumps(said)[1:-1] in as_json.err
+
+
+def test_the_list_of_commands_says_what_each_is_for(attestrio):
+    lines = attestrio("--help").out.splitlines()
+
+    listed = [re.split(r"\s{2,}", line.strip("│ ")) for line in lines if re.match(r"│ [a-z]", line)]
+    assert {"node", "operator", "stream", "peers", "devnet"} <= {name for name, *_ in listed}
+    assert [name for name, *meaning in listed if not meaning] == []
