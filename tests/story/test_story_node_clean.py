@@ -23,7 +23,7 @@ from attestrio.config import (
 )
 from attestrio.duty import EndState
 from attestrio.kit.datadir import DataDir
-from attestrio.kit.http import bind_socket
+from attestrio.kit.tcp import bind_socket
 from attestrio.mainnode.client import MainNodeClient
 from attestrio.roles import BatchNumber
 from attestrio.sim.chain import SimChain

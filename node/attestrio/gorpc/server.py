@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from attestrio.gorpc.exchange import CONNECTED, HeadReader, Pair, PairReader, re
 from attestrio.gorpc.gob import GobEncoder, GobLimits, Shape
 from attestrio.gorpc.messages import EMPTY, REQUEST, RESPONSE, Nothing, RequestHeader, ResponseHeader, RpcMethod
 from attestrio.gorpc.wire import prepare, receive, send
-from attestrio.kit.http import bind_socket
+from attestrio.kit.tcp import accept, bind_socket, shown_address
 
 log = logging.getLogger("attestrio.gorpc")
 
@@ -25,8 +24,6 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 MAX_TEXT: Final = 256  # characters of a method name or an error that is sent back
-NO_ROOM_S: Final = 0.5  # between two attempts while the system has no descriptor or memory left
-NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 NOTHING: Final = Nothing()
 GOB_LIMITS: Final = GobLimits()
 
@@ -74,31 +71,17 @@ async def serve(
     sock = trio.socket.from_stdlib_socket(await bind_socket(bind))
     with sock:
         sock.listen(128)
-        host, port = sock.getsockname()[:2]
-        task_status.started(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        task_status.started(shown_address(sock.getsockname()))
         held: set[Connection] = set()
         async with trio.open_nursery() as connections:
             while True:
-                stream = await _accept(sock)
+                stream, _ = await accept(sock, log, prepare=prepare)
                 if len(held) >= limits.max_connections and not _make_room(held):
                     log.warning("connection refused: %d are open and busy", len(held))
                     await trio.aclose_forcefully(stream)
                     continue
                 held.add(connection := Connection(stream, methods, limits))
                 connections.start_soon(_hold, connection, held)
-
-
-async def _accept(sock: trio.socket.SocketType) -> trio.SocketStream:
-    while True:
-        try:
-            accepted, _ = await sock.accept()
-            stream = trio.SocketStream(accepted)
-            prepare(stream)
-            return stream
-        except OSError as exc:  # reset before anybody looked at it, or no room
-            if exc.errno in NO_ROOM:
-                log.warning("no connection can be accepted: %s", exc.strerror)
-                await trio.sleep(NO_ROOM_S)
 
 
 def _make_room(held: set[Connection]) -> bool:

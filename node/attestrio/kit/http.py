@@ -5,9 +5,7 @@ Client: `client` once per endpoint, then `post_bounded` per call. Server: `serve
 
 from __future__ import annotations
 
-import errno
 import logging
-import re
 import socket
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
@@ -29,6 +27,7 @@ from attestrio.kit.http_errors import (
     BadUrl,
     Unreachable,
 )
+from attestrio.kit.tcp import bind_socket, shown_address
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -45,7 +44,6 @@ __all__ = [
     "Scope",
     "ServerLimits",
     "Unreachable",
-    "bind_socket",
     "client",
     "memory_client",
     "post_bounded",
@@ -237,39 +235,9 @@ class ServerLimits:
 DEFAULT_LIMITS = ServerLimits()
 
 
-async def bind_socket(address: str) -> socket.socket:
-    """A TCP socket bound to `HOST:PORT` (IPv6 as `[::1]:80`, port 0 for any free one), not listening yet.
-
-    Raises AddressInUse, BadAddress. A caller that connects before `listen` is refused.
-    """
-    match = re.fullmatch(r"\[([^\]]+)\]:(\d{1,5})|([^:\[\]]+):(\d{1,5})", address)
-    if match is None:
-        raise BadAddress(address, "not HOST:PORT")
-    host, port = match[1] or match[3], int(match[2] or match[4])
-    if port > 0xFFFF:
-        raise BadAddress(address, "port above 65535")
-    try:
-        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as exc:  # UnicodeError: a label too long for DNS
-        raise BadAddress(address, f"host not resolved ({exc})") from exc
-    family, kind, proto, _, where = found[0]
-    sock = socket.socket(family, kind, proto)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.bind(where)
-    except OSError as exc:
-        sock.close()
-        if exc.errno == errno.EADDRINUSE:
-            raise AddressInUse(address) from exc
-        raise BadAddress(address, exc.strerror or str(exc)) from exc
-    return sock
-
-
 def url_of(sock: socket.socket) -> str:
     """The URL a client on this machine would use for a bound socket."""
-    host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{shown_address(sock.getsockname())}"
 
 
 async def serve_app(

@@ -15,7 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from trio_util import AsyncBool
 
-from attestrio.kit.http import App, Scope, ServerLimits, bind_socket, client, serve_app, url_of
+from attestrio.kit.http import App, Scope, ServerLimits, client, serve_app, url_of
+from attestrio.kit.tcp import bind_socket
 from attestrio.mainnode.client import MainNodeClient
 from attestrio.mainnode.server import DEFAULT_RULES, MainNodeServer, Rules
 from attestrio.roles import Genesis

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Final, NoReturn
 import trio
 
 from attestrio.errors import PeerError, leaves
-from attestrio.kit.http import bind_socket
+from attestrio.kit.tcp import accept, bind_socket, shown_address
 from attestrio.stream.errors import StreamRewritten
 from attestrio.stream.live import LiveStream
 from attestrio.stream.protocol import RESULTS, Command, Request, RequestReader, Status, encode_response
@@ -21,8 +20,6 @@ from attestrio.stream.wire_errors import StreamClientOutdated, StreamReaderStall
 log = logging.getLogger("attestrio.stream")
 
 CHUNK: Final = 4_096  # of requests, which have at most 36 bytes each
-NO_ROOM_S: Final = 0.5  # between two attempts while the system has no descriptor or memory left
-NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 OK: Final = RESULTS[Status.OK]
 
 
@@ -56,13 +53,12 @@ async def serve_stream(
     sock = trio.socket.from_stdlib_socket(await bind_socket(bind))
     with sock:
         sock.listen(128)
-        host, port = sock.getsockname()[:2]
         held: set[Connection] = set()
         async with trio.open_nursery() as connections:
             connections.start_soon(_end_silent, held, limits)
-            task_status.started(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            task_status.started(shown_address(sock.getsockname()))
             while True:
-                stream = await _accept(sock)
+                stream, _ = await accept(sock, log, prepare=prepare)
                 if len(held) >= limits.max_connections:
                     log.warning("connection refused: %d are open", len(held))
                     await trio.aclose_forcefully(stream)
@@ -70,19 +66,6 @@ async def serve_stream(
                     continue
                 held.add(connection := Connection(stream, source, limits))
                 connections.start_soon(_hold, connection, held)
-
-
-async def _accept(sock: trio.socket.SocketType) -> trio.SocketStream:
-    while True:
-        try:
-            accepted, _ = await sock.accept()
-            stream = trio.SocketStream(accepted)
-            prepare(stream)
-            return stream
-        except OSError as exc:  # reset before anybody looked at it, or no room
-            if exc.errno in NO_ROOM:
-                log.warning("no connection can be accepted: %s", exc.strerror)
-                await trio.sleep(NO_ROOM_S)
 
 
 async def _hold(connection: Connection, held: set[Connection]) -> None:

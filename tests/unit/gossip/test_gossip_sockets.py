@@ -8,12 +8,13 @@ import pytest
 import trio
 import trio.testing
 from attestrio.gossip.errors import PeerClosed
-from attestrio.gossip.listener import Listener, shown
+from attestrio.gossip.listener import Listener
 from attestrio.gossip.node import GossipNode
 from attestrio.gossip.rules import GossipRules
 from attestrio.gossip.runner import GossipRunner
 from attestrio.gossip.wire import Wire
 from attestrio.kit.metrics import Metrics
+from attestrio.kit.tcp import shown_address
 from attestrio.store.memory import MemoryBatchStore
 from memory_world import GENESIS, MEMBERS
 from net_world import node_key, running
@@ -85,8 +86,8 @@ async def test_what_was_skipped_is_counted_in_the_metrics(pair):
 
 
 def test_an_address_is_shown_as_it_is_dialled():
-    assert shown(("127.0.0.1", 80)) == "127.0.0.1:80"
-    assert shown(("::1", 80, 0, 0)) == "[::1]:80"
+    assert shown_address(("127.0.0.1", 80)) == "127.0.0.1:80"
+    assert shown_address(("::1", 80, 0, 0)) == "[::1]:80"
 
 
 async def test_a_node_is_reached_over_ipv6():

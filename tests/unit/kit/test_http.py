@@ -23,7 +23,6 @@ from attestrio.kit.http import (
     BadUrl,
     ServerLimits,
     Unreachable,
-    bind_socket,
     client,
     memory_client,
     post_bounded,
@@ -31,6 +30,7 @@ from attestrio.kit.http import (
     shown,
     url_of,
 )
+from attestrio.kit.tcp import bind_socket
 from starlette.responses import Response
 
 
