@@ -70,6 +70,16 @@ class OutOfDescriptors(SetupError):
         super().__init__(f"{what}: raise the limit on open files (`ulimit -n`, LimitNOFILE=), 1024 is enough")
 
 
+class MissingExtra(SetupError):
+    """A part is configured whose libraries were not installed with this program: install the extra it names."""
+
+    code: ClassVar[str] = "missing_extra"
+
+    def __init__(self, extra: str, what: str, library: str) -> None:
+        super().__init__(f"{what} need {library}: install the extra with `pip install 'attestrio[{extra}]'`")
+        self.extra, self.library = extra, library
+
+
 def for_want_of_descriptors(exc: BaseException | None) -> OSError | None:
     """The system's refusal to open one more file, if that is among the causes of `exc`."""
     while exc is not None:

@@ -81,16 +81,6 @@ class BadScalar(PeerError):
         super().__init__("BLS secret key: zero, or not below the order of the group")
 
 
-class MissingExtra(SetupError):
-    """A part is configured whose libraries were not installed with this program: install the extra it names."""
-
-    code: ClassVar[str] = "missing_extra"
-
-    def __init__(self, extra: str, what: str, library: str) -> None:
-        super().__init__(f"{what} need {library}: install the extra with `pip install 'attestrio[{extra}]'`")
-        self.extra, self.library = extra, library
-
-
 class KeystoreUnusable(SetupError):
     """A BLS keystore that cannot be read or written, or is not what a keystore looks like."""
 

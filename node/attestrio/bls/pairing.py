@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
-from attestrio.bls.errors import MissingExtra
 from attestrio.bls.points import G1, G2, known_g2
+from attestrio.errors import MissingExtra
 
 try:
     from zksnake._algebra import ec_bn254 as curve

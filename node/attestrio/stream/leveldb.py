@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from attestrio.bls.errors import MissingExtra
+from attestrio.errors import MissingExtra
 from attestrio.stream.errors import BookmarksUnusable
 
 try:

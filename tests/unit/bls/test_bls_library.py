@@ -9,7 +9,6 @@ import attestrio.bls
 import pytest
 from attestrio.bls import (
     BadPoint,
-    MissingExtra,
     SecretKey,
     encode_g2,
     from_limbs_untrusted,
@@ -20,7 +19,7 @@ from attestrio.bls import (
     verify_group,
 )
 from attestrio.bls.field import P
-from attestrio.errors import SetupError
+from attestrio.errors import MissingExtra, SetupError
 from bls_values import KEY_G2, LIMBS_X, LIMBS_Y, MESSAGE, SIGNATURE, on_the_twist
 
 

@@ -6,8 +6,7 @@ import sys
 import tarfile
 
 import pytest
-from attestrio.bls.errors import MissingExtra
-from attestrio.errors import StorageUnusable
+from attestrio.errors import MissingExtra, StorageUnusable
 from attestrio.stream import Bookmark, EntryType, L2BlockEnd
 from attestrio.stream.bookmarks import DataStream, MemoryBookmarks, SqliteBookmarks, open_index
 from attestrio.stream.file import StreamFile
