@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from typing import Literal
-
-from attestrio.configuring import BadConfig, Layout, Origin, Secret, Section, not_negative, positive
+from attestrio.app.aligned_config import L1Section, LogSection
+from attestrio.configuring import BadConfig, Layout, Origin, Secret, Section, positive
 from attestrio.gorpc.client import GoRpcClient
 from attestrio.gorpc.errors import BadServerAddress
 from attestrio.operator.batch import MAX_BYTES, SYSTEMS
-
-ADDRESS = re.compile("0x[0-9a-fA-F]{40}")
 
 
 class NodeSection(Section, frozen=True):
@@ -31,35 +27,6 @@ class BlsSection(Section, frozen=True):
     """File whose first line is the keystore's password."""
     password: Secret | None = None
     """The password itself: environment only."""
-
-
-class L1Section(Section, frozen=True):
-    rpc_urls: tuple[str, ...] = ()
-    """JSON-RPC addresses of Ethereum nodes; in the environment separated by commas."""
-    chain_id: int = 1
-    """Of Ethereum; an endpoint that serves another chain is not used."""
-    agree: int = 1
-    """How many of `rpc_urls` have to say the same; with 1 they stand in for each other."""
-    timeout_s: float = 10.0
-    manager: str | None = None
-    """Address of Aligned's service manager: 0x and 40 hex digits."""
-    first_block: int = 0
-    """Where the first scan begins: no batch before it is answered."""
-    confirmations: int = 0
-    """How far below the head a scan ends. 0 is right: what a reorg takes away is undone."""
-    poll_s: float = 5.0
-    window: int = 1_000
-    """Blocks in one query at first; it shrinks and grows by itself."""
-
-    def __post_init__(self) -> None:
-        positive(chain_id=self.chain_id, timeout_s=self.timeout_s, poll_s=self.poll_s, window=self.window)
-        not_negative(first_block=self.first_block, confirmations=self.confirmations)
-        if len(set(self.rpc_urls)) != len(self.rpc_urls):
-            raise ValueError("rpc_urls names an endpoint twice")
-        if self.agree != 1 and not len(self.rpc_urls) // 2 < self.agree <= len(self.rpc_urls):
-            raise ValueError(f"agree = {self.agree} of {len(self.rpc_urls)} rpc_urls: has to be 1, or more than half")
-        if self.manager is not None and not ADDRESS.fullmatch(self.manager):
-            raise ValueError("manager is not an address: 0x and 40 hex digits")
 
 
 class AggregatorSection(Section, frozen=True):
@@ -137,12 +104,6 @@ class VerifierSection(Section, frozen=True):
                 raise ValueError(f"programs: no proving system is called {name}; there are {', '.join(SYSTEMS)}")
             if not command or not command[0].startswith("/"):
                 raise ValueError(f"programs: {name} needs the whole path of a program")
-
-
-class LogSection(Section, frozen=True):
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "console", "json"] = "auto"
-    """auto: console on a terminal, JSON otherwise."""
 
 
 class OperatorConfig(Section, frozen=True):

@@ -128,14 +128,13 @@ def decrypt(raw: bytes, password: str, *, what: str) -> SecretKey:
     """The key in the text of a keystore; `what` names it in errors. Raises KeystoreUnusable, WrongPassword,
     MissingExtra."""
     try:
-        keystore = msgspec.json.decode(raw, type=Keystore)
-        payload = _open(keystore, password)
+        keystore, payload = opened(raw, password)
         key = SecretKey.from_bytes(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, _Malformed) as exc:
+    except Malformed as exc:
         raise KeystoreUnusable(what, f"not a keystore: {exc}") from exc
     except BadScalar as exc:
         raise KeystoreUnusable(what, "what it holds is no BLS key of BN254") from exc
-    except _NotOpened as exc:
+    except NotOpened as exc:
         raise WrongPassword(what) from exc
     told = keystore.pubKey
     if told is not None and told.replace(" ", "") != _public_text(key.public_g1()):
@@ -143,26 +142,35 @@ def decrypt(raw: bytes, password: str, *, what: str) -> SecretKey:
     return key
 
 
-class _Malformed(ValueError):
-    """A rule of the format is broken; `decrypt` says in which file."""
+class Malformed(ValueError):
+    """A rule of the format is broken; whoever has opened the file says in which."""
 
 
-class _NotOpened(Exception):
-    """The MAC does not fit."""
+class NotOpened(Exception):
+    """The MAC does not fit: another password, or the file was changed."""
+
+
+def opened(raw: bytes, password: str) -> tuple[Keystore, bytes]:
+    """A keystore of any kind of key, and its secret payload. Raises Malformed, NotOpened, MissingExtra."""
+    try:
+        keystore = msgspec.json.decode(raw, type=Keystore)
+        return keystore, _open(keystore, password)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise Malformed(str(exc)) from exc
 
 
 def _open(keystore: Keystore, password: str) -> bytes:
     crypto = keystore.crypto
     if keystore.version != 3:
-        raise _Malformed("its version is not 3")
+        raise Malformed("its version is not 3")
     if crypto.cipher != CIPHER:
-        raise _Malformed(f"its cipher is not {CIPHER}")
+        raise Malformed(f"its cipher is not {CIPHER}")
     ciphertext, iv = _hex(crypto.ciphertext, "ciphertext"), _hex(crypto.cipherparams.iv, "iv")
     if len(iv) != IV_BYTES:
-        raise _Malformed(f"iv of {len(iv)} bytes, it has {IV_BYTES}")
+        raise Malformed(f"iv of {len(iv)} bytes, it has {IV_BYTES}")
     derived = _derive(crypto, password)
     if not hmac.compare_digest(_mac(derived, ciphertext), _hex(crypto.mac, "mac")):
-        raise _NotOpened
+        raise NotOpened
     return _aes(derived, iv, ciphertext)
 
 
@@ -171,35 +179,35 @@ def _derive(crypto: Crypto, password: str) -> bytes:
         return _scrypt(_params(crypto, ScryptParams), password)
     if crypto.kdf == PBKDF2:
         return _pbkdf2(_params(crypto, Pbkdf2Params), password)
-    raise _Malformed(f"its kdf is neither {SCRYPT} nor {PBKDF2}")
+    raise Malformed(f"its kdf is neither {SCRYPT} nor {PBKDF2}")
 
 
 def _params(crypto: Crypto, kind: type[Params]) -> Params:
     params = msgspec.json.decode(crypto.kdfparams, type=kind)
     if params.dklen != KEY_BYTES:
-        raise _Malformed(f"dklen is {params.dklen}, it has to be {KEY_BYTES}")
+        raise Malformed(f"dklen is {params.dklen}, it has to be {KEY_BYTES}")
     return params
 
 
 def _scrypt(params: ScryptParams, password: str) -> bytes:
     n, r, p = params.n, params.r, params.p
     if n < 2 or n & (n - 1) or r < 1 or p < 1:
-        raise _Malformed("its scrypt parameters are impossible")
+        raise Malformed("its scrypt parameters are impossible")
     memory = 128 * r * (n + p + 2)
     if memory >= MAX_SCRYPT_MEMORY or n * r * p > MAX_SCRYPT_WORK:
-        raise _Malformed("its scrypt parameters ask for too much memory or time")
+        raise Malformed("its scrypt parameters ask for too much memory or time")
     salt = _hex(params.salt, "salt")
     try:
         return hashlib.scrypt(_encoded(password), salt=salt, n=n, r=r, p=p, maxmem=memory, dklen=KEY_BYTES)
     except ValueError as exc:  # what OpenSSL refuses on top, such as n >= 2^(16 r)
-        raise _Malformed("its scrypt parameters are impossible") from exc
+        raise Malformed("its scrypt parameters are impossible") from exc
 
 
 def _pbkdf2(params: Pbkdf2Params, password: str) -> bytes:
     if params.prf != PRF:
-        raise _Malformed(f"its prf is not {PRF}")
+        raise Malformed(f"its prf is not {PRF}")
     if not 0 < params.c <= MAX_PBKDF2_ROUNDS:
-        raise _Malformed(f"its count of rounds is not between 1 and {MAX_PBKDF2_ROUNDS}")
+        raise Malformed(f"its count of rounds is not between 1 and {MAX_PBKDF2_ROUNDS}")
     return hashlib.pbkdf2_hmac("sha256", _encoded(password), _hex(params.salt, "salt"), params.c, KEY_BYTES)
 
 
@@ -211,7 +219,7 @@ def _hex(text: str, field: str) -> bytes:
     try:
         return bytes.fromhex(text.removeprefix("0x"))
     except ValueError as exc:
-        raise _Malformed(f"{field} is not hex") from exc
+        raise Malformed(f"{field} is not hex") from exc
 
 
 def _aes(derived: bytes, iv: bytes, data: bytes) -> bytes:

@@ -13,14 +13,8 @@ from typing import Annotated, Any, ClassVar
 import trio
 from cyclopts import App, Parameter
 
-from attestrio.app.operator import (
-    JOURNAL,
-    RunningOperator,
-    bls_secret,
-    password_of,
-    provider,
-    run_operator,
-)
+from attestrio.app.aligned import password_of, provider_of
+from attestrio.app.operator import JOURNAL, RunningOperator, bls_secret, run_operator
 from attestrio.app.operator_config import LAYOUT, OperatorConfig, lacking
 from attestrio.bls import SecretKey as BlsKey
 from attestrio.bls import encode_g2, operator_id, read_keystore, write_keystore
@@ -115,7 +109,7 @@ def check(*, config: ConfigFile = None, set_: Overrides = (), output: Output = O
         missing.append(f"bls.keystore {made.bls.keystore}: no such file yet")
 
     async def read_urls() -> None:
-        async with provider(made):
+        async with provider_of(made.l1):
             await trio.lowlevel.checkpoint()
 
     if made.l1.rpc_urls:

@@ -4,7 +4,7 @@ import json
 import logging
 
 import pytest
-from attestrio.app.operator import greet
+from attestrio.app.aligned import greet
 from attestrio.kit.http import memory_client
 from attestrio.l1.api import Address
 from attestrio.l1.endpoint import Endpoint
