@@ -35,7 +35,7 @@ WAITS = {
     "protection/history", "protection/merge", "protection/reader", "protection/receipts", "protection/record",
     "protection/rounds", "protection/rows", "protection/voting", "attester/runner",
     "gossip/accepting", "gossip/connection", "gossip/dialling", "gossip/fetching", "gossip/io", "gossip/later",
-    "gossip/listener", "gossip/node", "gossip/runner", "gossip/wire", "journal/rows", "journal/sqlite",
+    "gossip/listener", "gossip/node", "gossip/runner", "gossip/wire", "journal/fenced", "journal/leader", "journal/rows", "journal/sqlite",
     "l1/endpoint", "l1/for_web3", "l1/provider", "l1/scan", "l1/shared",
     "operator/download", "operator/outbox", "operator/runner", "operator/state", "operator/verify", "operator/work",
     "stream/client", "stream/follow", "stream/live", "stream/server", "stream/wire",

@@ -8,9 +8,13 @@ import itertools
 import pytest
 import trio
 from attestrio.journal import (
+    Fence,
+    Fenced,
+    FencedOff,
     Item,
     ItemTooLarge,
     JournalClosed,
+    Leadership,
     Leased,
     Limits,
     Put,
@@ -293,6 +297,139 @@ async def test_pruned_keys_are_forgotten_and_waiting_ones_never(journal, autojum
 
     assert await journal.count("jobs") == TopicCount(waiting=1, done=1)
     assert await journal.append("jobs", items("a", "c", "d")) == 1
+
+
+# --- leading
+
+
+async def test_one_leads_and_keeps_the_lead_as_long_as_it_renews(journal, autojump_clock):
+    assert await journal.leader("sender") is None
+
+    first = await journal.lead("sender", "me", 10.0)
+    await trio.sleep(6.0)
+    refused = await journal.lead("sender", "you", 10.0)
+    renewed = await journal.lead("sender", "me", 10.0)
+    await trio.sleep(6.0)
+
+    assert first == renewed == Fence("sender", 1)
+    assert refused is None
+    assert await journal.lead("sender", "you", 10.0) is None
+    assert await journal.leader("sender") == Leadership("me", 1, 4.0)
+
+
+async def test_a_lead_that_runs_out_passes_to_the_next_who_asks_under_a_larger_token(journal, autojump_clock):
+    await journal.lead("sender", "me", 4.0)
+    await trio.sleep(8.0)
+    lapsed = await journal.leader("sender")
+
+    assert (lapsed.owner, lapsed.left_s) == ("me", -4.0)
+    assert await journal.lead("sender", "you", 20.0) == Fence("sender", 2)
+    assert await journal.lead("sender", "me", 20.0) is None
+
+
+async def test_who_resigns_lets_the_next_lead_at_once_and_its_token_is_spent(journal, autojump_clock):
+    fence = await journal.lead("sender", "me", 60.0)
+
+    await journal.resign(fence)
+
+    assert await journal.leader("sender") is None
+    with pytest.raises(FencedOff) as refused:
+        await journal.put("t", b"k", b"late", fence=fence)
+    assert (refused.value.fence, refused.value.newest) == (fence, 1)
+    assert await journal.lead("sender", "me", 60.0) == Fence("sender", 2)
+    await journal.resign(fence)
+    assert (await journal.leader("sender")).token == 2
+
+
+async def test_leads_know_nothing_of_each_other(journal, autojump_clock):
+    await journal.lead("sender", "me", 60.0)
+
+    assert await journal.lead("collector", "you", 60.0) == Fence("collector", 1)
+
+
+async def test_a_lead_outlives_a_restart_of_the_journal(opening, autojump_clock):
+    journal = await opening()
+    fence = await journal.lead("sender", "me", 60.0)
+
+    journal = await opening.restart(journal)
+
+    assert await journal.lead("sender", "you", 60.0) is None
+    assert await journal.lead("sender", "me", 60.0) == fence
+
+
+async def test_a_lead_that_has_run_out_still_writes_while_nobody_else_has_taken_it(journal, autojump_clock):
+    fence = await journal.lead("sender", "me", 1.0)
+    await trio.sleep(3.0)
+
+    assert await journal.append("jobs", items("a"), put=[Put("t", b"k", b"v")], fence=fence) == 1
+
+
+WRITES = {
+    "append": lambda journal, fence: journal.append("jobs", items("b"), cursor=("c", b"2"), fence=fence),
+    "lease": lambda journal, fence: journal.lease("jobs", "late", 9, 60.0, fence=fence),
+    "ack": lambda journal, fence: journal.ack("jobs", [b"a"], append=[Work("next", items("a"))], fence=fence),
+    "release": lambda journal, fence: journal.release("jobs", b"a", 60.0, fence=fence),
+    "abandon": lambda journal, fence: journal.abandon("me", fence=fence),
+    "move": lambda journal, fence: journal.move("jobs", [b"a"], "next", put=[Put("t", b"k", b"2")], fence=fence),
+    "put": lambda journal, fence: journal.put("t", b"k", b"2", fence=fence),
+    "prune": lambda journal, fence: journal.prune("done", 0.0, fence=fence),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+async def test_who_led_before_can_write_nothing_any_more(journal, write, autojump_clock):
+    await journal.append("done", items("x"))
+    await journal.ack("done", [b"x"])
+    await journal.append("jobs", items("a"), cursor=("c", b"1"), put=[Put("t", b"k", b"1")])
+    await journal.lease("jobs", "me", 1, 600.0)
+    old = await journal.lead("sender", "me", 1.0)
+    await trio.sleep(3.0)
+    new = await journal.lead("sender", "you", 600.0)
+
+    with pytest.raises(FencedOff) as refused:
+        await write(journal, old)
+
+    assert (refused.value.fence.token, refused.value.newest) == (1, 2)
+    assert await journal.count("jobs") == TopicCount(1, 0)
+    assert await journal.count("next") == TopicCount(0, 0)
+    assert await journal.count("done") == TopicCount(0, 1)
+    assert (await journal.cursor("c"), await journal.get("t", b"k")) == (b"1", b"1")
+    (listed,) = await journal.listed("jobs", 9)
+    assert (listed.owner, listed.attempt) == ("me", 1)
+    await write(journal, new)
+
+
+async def test_a_fence_of_a_lead_that_nobody_ever_took_is_refused(journal, autojump_clock):
+    with pytest.raises(FencedOff):
+        await journal.append("jobs", items("a"), fence=Fence("sender", 0))
+    with pytest.raises(FencedOff):
+        await journal.append("jobs", items("a"), fence=Fence("sender", 1))
+
+    assert not await journal.knows("jobs", b"a")
+
+
+async def test_a_fenced_journal_carries_the_lead_in_every_write_and_reads_like_the_one_below(journal, autojump_clock):
+    await journal.append("done", items("x"))
+    await journal.ack("done", [b"x"])
+    fenced = Fenced(journal, await journal.lead("sender", "me", 1.0))
+    await fenced.append("jobs", items("a"), cursor=("c", b"1"), put=[Put("t", b"k", b"1")])
+    await trio.sleep(3.0)
+    new = await fenced.lead("sender", "you", 600.0)
+
+    for write in WRITES.values():
+        with pytest.raises(FencedOff):
+            await write(fenced, None)
+        await write(fenced, new)
+    await fenced.resign(new)
+
+    assert await fenced.leader("sender") is None
+    assert await fenced.wait("next", 1.0)
+    assert await fenced.count("jobs") == await journal.count("jobs")
+    assert await fenced.listed("next", 9) == await journal.listed("next", 9)
+    assert await fenced.knows("jobs", b"a")
+    assert (await fenced.cursor("c"), await fenced.get("t", b"k"), await fenced.scan("t", 9)) == (
+        b"2", b"2", [(b"k", b"2")],
+    )  # fmt: skip
 
 
 # --- bounds

@@ -2,10 +2,14 @@
 
 from attestrio.journal.api import (
     Cursor,
+    Fence,
+    FencedOff,
     Item,
     ItemTooLarge,
     Journal,
+    JournalAway,
     JournalClosed,
+    Leadership,
     Leased,
     Limits,
     Listed,
@@ -14,14 +18,21 @@ from attestrio.journal.api import (
     TopicFull,
     Work,
 )
+from attestrio.journal.fenced import Fenced
+from attestrio.journal.leader import while_leading
 from attestrio.journal.sqlite import SqliteJournal
 
 __all__ = [
     "Cursor",
+    "Fence",
+    "Fenced",
+    "FencedOff",
     "Item",
     "ItemTooLarge",
     "Journal",
+    "JournalAway",
     "JournalClosed",
+    "Leadership",
     "Leased",
     "Limits",
     "Listed",
@@ -30,4 +41,5 @@ __all__ = [
     "TopicCount",
     "TopicFull",
     "Work",
+    "while_leading",
 ]

@@ -5,6 +5,10 @@ the work to the next who asks. Every write is one transaction and returns only w
 
 A key is known for ever: the same key again, waiting or acknowledged, is ignored. So whoever is not sure that an append
 or an acknowledgement arrived does it again. `prune` forgets acknowledged keys.
+
+Where several processes share a journal, one of them leads. The lead has a token that grows with each who takes it, and
+a write that carries a token which is not the newest is refused: who was paused, and does not know yet that another
+leads, cannot change anything.
 """
 
 from __future__ import annotations
@@ -98,6 +102,25 @@ class TopicCount:
     done: int
 
 
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """A lead as it was taken: a write that carries it happens only while nobody else has led since."""
+
+    name: str
+    token: int
+    """From 1; grows whenever the lead passes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leadership:
+    """Who took a lead last and has not resigned."""
+
+    owner: str
+    token: int
+    left_s: float
+    """Seconds until another may take it; not above 0: now."""
+
+
 class ItemTooLarge(PeerError):
     """A name, key, body or number of items above the journal's limit. Nothing was written; drop what it came with."""
 
@@ -127,11 +150,38 @@ class JournalClosed(SourceError):
         super().__init__("the journal is not running")
 
 
+class JournalAway(SourceError):
+    """The server that keeps the journal does not answer, or takes no writes at the moment.
+
+    A write may have happened or not. The same call works again once the server is back.
+    """
+
+    code: ClassVar[str] = "journal_away"
+
+    def __init__(self, where: str, detail: str) -> None:
+        super().__init__(f"journal at {where}: {detail}")
+        self.where, self.detail = where, detail
+
+
+class FencedOff(SourceError):
+    """Another has led since, or the lead was resigned. Nothing was written; begin again from what the journal has."""
+
+    code: ClassVar[str] = "fenced_off"
+
+    def __init__(self, fence: Fence, newest: int) -> None:
+        super().__init__(f"{fence.name}: the lead with token {fence.token} is over, the newest is {newest}")
+        self.fence, self.newest = fence, newest
+
+
 class Journal(Protocol):
     """What follows holds for every implementation; tests/contract/test_journal.py is the list.
 
-    Writes raise ItemTooLarge, TopicFull, JournalClosed, and StorageUnusable where the disk or server failed: then the
-    write may have happened or not, and is to be repeated after a restart. Cancelled: the same.
+    Writes raise ItemTooLarge, TopicFull, JournalClosed, StorageUnusable where the disk failed and JournalAway where the
+    server did: in these two the write may have happened or not, and is to be repeated, after StorageUnusable in a new
+    process. Cancelled: the same. Reads raise the last three.
+
+    A write with a `fence` that is not the newest raises FencedOff, and nothing of it is written. A lead that has run
+    out is still the newest while nobody else has taken it.
     """
 
     async def run(self, *, task_status: trio.TaskStatus[None] = ...) -> None:
@@ -143,7 +193,13 @@ class Journal(Protocol):
         ...
 
     async def append(
-        self, topic: str, items: Sequence[Item], *, cursor: Cursor | None = None, put: Sequence[Put] = ()
+        self,
+        topic: str,
+        items: Sequence[Item],
+        *,
+        cursor: Cursor | None = None,
+        put: Sequence[Put] = (),
+        fence: Fence | None = None,
     ) -> int:
         """Put `items` at the end of `topic`, in order, and move the cursor, in one transaction.
 
@@ -155,7 +211,9 @@ class Journal(Protocol):
         """What was written last for `name`; None: never anything."""
         ...
 
-    async def lease(self, topic: str, owner: str, limit: int, for_s: float) -> list[Leased]:
+    async def lease(
+        self, topic: str, owner: str, limit: int, for_s: float, *, fence: Fence | None = None
+    ) -> list[Leased]:
         """Take the oldest work of `topic` that is due and leased by nobody, for `for_s` seconds from now.
 
         At most `limit`, in the order of appending; empty where nothing is due.
@@ -170,6 +228,7 @@ class Journal(Protocol):
         append: Sequence[Work] = (),
         cursor: Cursor | None = None,
         put: Sequence[Put] = (),
+        fence: Fence | None = None,
     ) -> int:
         """End work: it is never leased again. What follows from it is appended in the same transaction.
 
@@ -178,15 +237,17 @@ class Journal(Protocol):
         """
         ...
 
-    async def release(self, topic: str, key: bytes, after_s: float = 0.0) -> bool:
+    async def release(self, topic: str, key: bytes, after_s: float = 0.0, *, fence: Fence | None = None) -> bool:
         """Give work back, to be leased from `after_s` seconds on; also without a lease. False: it is not waiting."""
         ...
 
-    async def abandon(self, owner: str) -> int:
+    async def abandon(self, owner: str, *, fence: Fence | None = None) -> int:
         """End the leases of `owner` in all topics, as after its restart; the work is due at once. Returns how many."""
         ...
 
-    async def move(self, topic: str, keys: Sequence[bytes], to: str, *, put: Sequence[Put] = ()) -> int:
+    async def move(
+        self, topic: str, keys: Sequence[bytes], to: str, *, put: Sequence[Put] = (), fence: Fence | None = None
+    ) -> int:
         """Acknowledge work in `topic` and append it to `to`, due at once, in one transaction; returns how many."""
         ...
 
@@ -206,7 +267,7 @@ class Journal(Protocol):
         """Whether the key was ever appended (and, once acknowledged, not pruned)."""
         ...
 
-    async def put(self, table: str, key: bytes, value: bytes | None) -> None:
+    async def put(self, table: str, key: bytes, value: bytes | None, *, fence: Fence | None = None) -> None:
         """Write one value of the shared state; None removes it."""
         ...
 
@@ -216,6 +277,22 @@ class Journal(Protocol):
         """(key, value) in the order of the keys' bytes, from the one after `after` on."""
         ...
 
-    async def prune(self, topic: str, older_than_s: float, limit: int = 10_000) -> int:
+    async def prune(self, topic: str, older_than_s: float, limit: int = 10_000, *, fence: Fence | None = None) -> int:
         """Forget keys acknowledged longer ago than that; at most `limit` per call. Returns how many."""
+        ...
+
+    async def lead(self, name: str, owner: str, for_s: float) -> Fence | None:
+        """Take the lead, or keep it, for `for_s` seconds from now; None: another has it.
+
+        Who has it, lapsed or not, keeps it with its token; whoever else takes it gets a larger one. So an `owner` is
+        one life of one process.
+        """
+        ...
+
+    async def resign(self, fence: Fence) -> None:
+        """Give the lead up: another may take it at once. Nothing happens if it has passed on already."""
+        ...
+
+    async def leader(self, name: str) -> Leadership | None:
+        """Who took the lead last; None: nobody yet, or that one has resigned."""
         ...

@@ -10,7 +10,20 @@ from typing import Any
 
 import apsw
 
-from attestrio.journal.api import Cursor, Item, Leased, Limits, Listed, Put, TopicCount, TopicFull, Work
+from attestrio.journal.api import (
+    Cursor,
+    Fence,
+    FencedOff,
+    Item,
+    Leadership,
+    Leased,
+    Limits,
+    Listed,
+    Put,
+    TopicCount,
+    TopicFull,
+    Work,
+)
 
 APPLICATION_ID = 0x41544A4C  # "ATJL"
 SCHEMA = (
@@ -39,6 +52,14 @@ SCHEMA = (
     CREATE TABLE cursors(name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE state(
       name TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (name, key)
+    ) STRICT, WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE leads(
+      name TEXT PRIMARY KEY,
+      token INTEGER NOT NULL,  -- of the last who took it; never goes back
+      owner TEXT,              -- NULL: it was resigned
+      until REAL NOT NULL      -- Unix seconds: from then on another may take it
     ) STRICT, WITHOUT ROWID;
     """,
 )
@@ -145,6 +166,35 @@ def prune(connection: apsw.Connection, topic: str, before: float, limit: int) ->
     return gone
 
 
+def require_newest(connection: apsw.Connection, fence: Fence) -> None:
+    """Raises FencedOff."""
+    token, owner, _ = _lead(connection, fence.name)
+    if token != fence.token or owner is None:
+        raise FencedOff(fence, token)
+
+
+def lead(connection: apsw.Connection, name: str, owner: str, until: float, now: float) -> Fence | None:
+    token, held_by, held_until = _lead(connection, name)
+    if held_by != owner:
+        if held_by is not None and held_until > now:
+            return None
+        token += 1
+    connection.execute(
+        "INSERT OR REPLACE INTO leads(name, token, owner, until) VALUES (?, ?, ?, ?)", (name, token, owner, until)
+    )
+    return Fence(name, token)
+
+
+def resign(connection: apsw.Connection, fence: Fence) -> None:
+    connection.execute("UPDATE leads SET owner = NULL WHERE name = ? AND token = ?", (fence.name, fence.token))
+
+
+def _lead(connection: apsw.Connection, name: str) -> tuple[int, str | None, float]:
+    """Token, owner, until when; token 0: nobody ever led."""
+    found: Any = connection.execute("SELECT token, owner, until FROM leads WHERE name = ?", (name,)).fetchone()
+    return (0, None, 0.0) if found is None else found
+
+
 def _topic(connection: apsw.Connection, name: str) -> int:
     """The topic's id; a new one is made."""
     if (found := find_topic(connection, name)) is not None:
@@ -209,6 +259,11 @@ def count(connection: apsw.Connection, topic: str) -> TopicCount:
 def knows(connection: apsw.Connection, topic: str, key: bytes) -> bool:
     id = find_topic(connection, topic)
     return bool(connection.execute("SELECT count(*) FROM items WHERE topic = ? AND key = ?", (id, key)).get)
+
+
+def leader(connection: apsw.Connection, name: str, now: float) -> Leadership | None:
+    token, owner, until = _lead(connection, name)
+    return None if owner is None else Leadership(owner, token, until - now)
 
 
 def next_due(connection: apsw.Connection, topic: str) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,9 +14,10 @@ from attestrio.journal import rows
 from attestrio.journal.api import (
     DEFAULT_LIMITS,
     Cursor,
+    Fence,
     Item,
-    ItemTooLarge,
     JournalClosed,
+    Leadership,
     Leased,
     Limits,
     Listed,
@@ -24,6 +25,7 @@ from attestrio.journal.api import (
     TopicCount,
     Work,
 )
+from attestrio.journal.limits import require_names, require_within
 from attestrio.kit.blocking import RunBlocking, in_thread
 from attestrio.kit.group_commit import CLOSE_TIMEOUT_S, GroupCommit, GroupCommitStatistics
 from attestrio.kit.sqlite import open_database, storage_errors
@@ -92,16 +94,22 @@ class SqliteJournal:
     # --- writing
 
     async def append(
-        self, topic: str, items: Sequence[Item], *, cursor: Cursor | None = None, put: Sequence[Put] = ()
+        self,
+        topic: str,
+        items: Sequence[Item],
+        *,
+        cursor: Cursor | None = None,
+        put: Sequence[Put] = (),
+        fence: Fence | None = None,
     ) -> int:
-        self._check([Work(topic, items)], (), cursor, put)
+        require_within(self._limits, [Work(topic, items)], (), cursor, put)
 
         def write(connection: apsw.Connection) -> int:
             new = rows.append(connection, Work(topic, items), self._limits)
             _beside(connection, cursor, put)
             return new
 
-        return await self._write(write)
+        return await self._write(write, fence)
 
     async def ack(
         self,
@@ -111,8 +119,9 @@ class SqliteJournal:
         append: Sequence[Work] = (),
         cursor: Cursor | None = None,
         put: Sequence[Put] = (),
+        fence: Fence | None = None,
     ) -> int:
-        self._check([Work(topic, ()), *append], keys, cursor, put)
+        require_within(self._limits, [Work(topic, ()), *append], keys, cursor, put)
 
         def write(connection: apsw.Connection) -> int:
             ended = rows.ack(connection, topic, keys, self._clock())
@@ -121,10 +130,12 @@ class SqliteJournal:
             _beside(connection, cursor, put)
             return ended
 
-        return await self._write(write)
+        return await self._write(write, fence)
 
-    async def move(self, topic: str, keys: Sequence[bytes], to: str, *, put: Sequence[Put] = ()) -> int:
-        self._check([Work(topic, ()), Work(to, ())], keys, None, put)
+    async def move(
+        self, topic: str, keys: Sequence[bytes], to: str, *, put: Sequence[Put] = (), fence: Fence | None = None
+    ) -> int:
+        require_within(self._limits, [Work(topic, ()), Work(to, ())], keys, None, put)
 
         def write(connection: apsw.Connection) -> int:
             items = rows.bodies(connection, topic, keys)
@@ -133,32 +144,50 @@ class SqliteJournal:
             _beside(connection, None, put)
             return moved
 
-        return await self._write(write)
+        return await self._write(write, fence)
 
-    async def lease(self, topic: str, owner: str, limit: int, for_s: float) -> list[Leased]:
-        self._check([Work(topic, ()), Work(owner, ())], (), None, ())
+    async def lease(
+        self, topic: str, owner: str, limit: int, for_s: float, *, fence: Fence | None = None
+    ) -> list[Leased]:
+        require_names(self._limits, topic, owner)
         wanted = min(limit, self._limits.max_items)
 
         def write(connection: apsw.Connection) -> list[Leased]:
             now = self._clock()
             return rows.lease(connection, topic, owner, wanted, now + for_s, now)
 
+        return await self._write(write, fence)
+
+    async def release(self, topic: str, key: bytes, after_s: float = 0.0, *, fence: Fence | None = None) -> bool:
+        require_within(self._limits, [Work(topic, ())], (key,))
+        return await self._write(
+            lambda connection: rows.release(connection, topic, key, self._clock() + after_s), fence
+        )
+
+    async def abandon(self, owner: str, *, fence: Fence | None = None) -> int:
+        return await self._write(lambda connection: rows.abandon(connection, owner, self._clock()), fence)
+
+    async def put(self, table: str, key: bytes, value: bytes | None, *, fence: Fence | None = None) -> None:
+        values = (Put(table, key, value),)
+        require_within(self._limits, (), put=values)
+        await self._write(lambda connection: rows.put(connection, values), fence)
+
+    async def prune(self, topic: str, older_than_s: float, limit: int = 10_000, *, fence: Fence | None = None) -> int:
+        return await self._write(
+            lambda connection: rows.prune(connection, topic, self._clock() - older_than_s, limit), fence
+        )
+
+    async def lead(self, name: str, owner: str, for_s: float) -> Fence | None:
+        require_names(self._limits, name, owner)
+
+        def write(connection: apsw.Connection) -> Fence | None:
+            now = self._clock()
+            return rows.lead(connection, name, owner, now + for_s, now)
+
         return await self._write(write)
 
-    async def release(self, topic: str, key: bytes, after_s: float = 0.0) -> bool:
-        self._check([Work(topic, ())], (key,), None, ())
-        return await self._write(lambda connection: rows.release(connection, topic, key, self._clock() + after_s))
-
-    async def abandon(self, owner: str) -> int:
-        return await self._write(lambda connection: rows.abandon(connection, owner, self._clock()))
-
-    async def put(self, table: str, key: bytes, value: bytes | None) -> None:
-        values = (Put(table, key, value),)
-        self._check((), (), None, values)
-        await self._write(lambda connection: rows.put(connection, values))
-
-    async def prune(self, topic: str, older_than_s: float, limit: int = 10_000) -> int:
-        return await self._write(lambda connection: rows.prune(connection, topic, self._clock() - older_than_s, limit))
+    async def resign(self, fence: Fence) -> None:
+        await self._write(lambda connection: rows.resign(connection, fence))
 
     # --- reading
 
@@ -180,6 +209,9 @@ class SqliteJournal:
     async def knows(self, topic: str, key: bytes) -> bool:
         return await self._read(lambda connection: rows.knows(connection, topic, key))
 
+    async def leader(self, name: str) -> Leadership | None:
+        return await self._read(lambda connection: rows.leader(connection, name, self._clock()))
+
     async def wait(self, topic: str, at_most_s: float) -> bool:
         with trio.move_on_after(at_most_s):
             while True:
@@ -199,39 +231,21 @@ class SqliteJournal:
         with storage_errors(self._path):
             return read(self._reader)
 
-    async def _write(self, job: Callable[[apsw.Connection], T]) -> T:
+    async def _write(self, job: Callable[[apsw.Connection], T], fence: Fence | None = None) -> T:
         if self._reader is None:
             raise JournalClosed
-        return await self._writer.submit(job, on_commit=lambda _: self._tell())
+
+        def fenced(connection: apsw.Connection) -> T:
+            if fence is not None:
+                rows.require_newest(connection, fence)
+            return job(connection)
+
+        return await self._writer.submit(fenced, on_commit=lambda _: self._tell())
 
     def _tell(self) -> None:
         """Wake who waits for work; each looks for itself."""
         self._changed.set()
         self._changed = trio.Event()
-
-    def _check(self, work: Iterable[Work], keys: Sequence[bytes], cursor: Cursor | None, put: Sequence[Put]) -> None:
-        limits, total = self._limits, len(keys) + len(put)
-        names, key_bytes, body_bytes = [], [len(key) for key in keys], []
-        for each in work:
-            names.append(len(each.topic))
-            total += len(each.items)
-            key_bytes += [len(item.key) for item in each.items]
-            body_bytes += [len(item.body) for item in each.items]
-        for value in put:
-            names.append(len(value.table))
-            key_bytes.append(len(value.key))
-            body_bytes.append(len(value.value or b""))
-        if cursor is not None:
-            names.append(len(cursor[0]))
-            body_bytes.append(len(cursor[1]))
-        for what, got, limit in (
-            ("items in one transaction", total, limits.max_items),
-            ("characters of a name", max(names, default=0), limits.max_name),
-            ("bytes of a key", max(key_bytes, default=0), limits.max_key),
-            ("bytes of a body", max(body_bytes, default=0), limits.max_body),
-        ):
-            if got > limit:
-                raise ItemTooLarge(what, got, limit)
 
     def _connect(self) -> apsw.Connection:
         return open_database(self._path, application_id=rows.APPLICATION_ID, schema=rows.SCHEMA, vfs=self._vfs)
