@@ -29,9 +29,9 @@ class Asked:
         return rows.turn_of(self.key)
 
 
-def ask(identifier: bytes, root: bytes, sender: bytes, head: int, after: int = -1) -> Asked:
+def ask(identifier: bytes, root: bytes, sender: bytes, head: int, after: int = -1, blocks: int = 0) -> Asked:
     """A new claim. `after`: the last turn there was; without one the block number makes it a new key."""
-    return Asked(rows.claim_key(identifier, max(head, after + 1, 0)), Claim(root, sender, head))
+    return Asked(rows.claim_key(identifier, max(head, after + 1, 0)), Claim(root, sender, head, blocks=blocks))
 
 
 class Change:

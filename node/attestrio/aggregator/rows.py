@@ -151,6 +151,8 @@ class Claim(msgspec.Struct, frozen=True, array_like=True):
     reason: str = ""
     """A code: why it was given up, for those in DEAD."""
     detail: str = ""
+    blocks: int = 0
+    """How far below the head it is to be looked for; 0: as configured. In DEAD: how far it was."""
 
 
 class Evidence(msgspec.Struct, frozen=True, array_like=True):

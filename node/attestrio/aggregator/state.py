@@ -203,17 +203,25 @@ class AggregatorState(Memory):
             self.dead[identifier] = asked
             return True
 
-    async def reclaim(self, identifier: bytes) -> bool:
-        """Ask again for a batch that was given up; False: it was not."""
+    async def reclaim(self, identifier: bytes, blocks: int = 0) -> bool:
+        """Ask anew, at once, for a batch whose claim waits or was given up; False: there is none.
+
+        Args:
+          blocks: how far below the head to look; 0: as configured.
+        """
         async with self._turn:
-            dead = self.dead.get(identifier)
-            if dead is None:
+            waiting, dead = self.claims.get(identifier), self.dead.get(identifier)
+            before = [one for one in (waiting, dead) if one is not None]
+            if not before:
                 return False
-            again = ask(identifier, dead.claim.root, dead.claim.sender, self.head.value, dead.turn)
-            work = [Work(rows.UNKNOWN, _items([again]))]
-            await self._write(lambda: self.journal.ack(rows.DEAD, [dead.key], append=work))
-            del self.dead[identifier]
-            self._have_claims({identifier: again})
+            last = max(before, key=lambda one: one.turn)
+            again = ask(identifier, last.claim.root, last.claim.sender, self.head.value, last.turn, blocks)
+            work, ended = [Work(rows.UNKNOWN, _items([again]))], [waiting.key] if waiting is not None else []
+            await self._write(lambda: self.journal.ack(rows.UNKNOWN, ended, append=work))
+            self.claims[identifier] = again
+            if dead is not None:
+                await self._write(lambda: self.journal.ack(rows.DEAD, [dead.key]))
+                del self.dead[identifier]
             return True
 
     # --- writing: the sender, the collector and the garbage
@@ -240,7 +248,7 @@ class AggregatorState(Memory):
         await self._drop_signatures(done)
 
     async def forget(self, identifiers: Iterable[bytes]) -> None:
-        """Drop everything about these batches, whatever they are: tasks, signatures, answers, claims given up."""
+        """Drop everything about these batches, whatever they are: tasks, signatures, answers, claims."""
         gone = list(dict.fromkeys(identifiers))
         async with self._turn:
             await self._drop_signatures(gone)
@@ -250,13 +258,17 @@ class AggregatorState(Memory):
 
     async def _forget_part(self, part: Sequence[bytes]) -> None:
         puts = [Put(table, one, None) for one in part for table in (rows.TASKS, rows.ANSWERS)]
+        waiting = [self.claims[one].key for one in part if one in self.claims]
         dead = [self.dead[one].key for one in part if one in self.dead]
-        await self._write(lambda: self.journal.ack(rows.DEAD, dead, put=puts))
+        await self._write(lambda: self.journal.ack(rows.UNKNOWN, waiting, put=puts))
         for one in part:
             self.tasks.pop(one, None)
             self.answers.pop(one, None)
-            self.dead.pop(one, None)
+            self.claims.pop(one, None)
             self.ahead.discard(one)
+        await self._write(lambda: self.journal.ack(rows.DEAD, dead))
+        for one in part:
+            self.dead.pop(one, None)
 
     # --- the term
 
@@ -305,7 +317,7 @@ class AggregatorState(Memory):
     async def _tidy(self) -> None:
         """What the last term had no time for: signatures of finished tasks, given-up claims of known ones."""
         await self.finish(list(self.signed))
-        known = [identifier for identifier in self.dead if self.is_live(identifier)]
+        known = [one for one in self.dead if self.is_live(one) or one in self.claims]
         if known:
             await self._write(lambda: self.journal.ack(rows.DEAD, [self.dead[one].key for one in known]))
         for identifier in known:
