@@ -35,11 +35,14 @@ WAITS = {
     "protection/history", "protection/merge", "protection/reader", "protection/receipts", "protection/record",
     "protection/rounds", "protection/rows", "protection/voting", "attester/runner",
     "gossip/accepting", "gossip/connection", "gossip/dialling", "gossip/fetching", "gossip/io", "gossip/later",
-    "gossip/listener", "gossip/node", "gossip/runner", "gossip/wire", "journal/fenced", "journal/leader", "journal/rows", "journal/sqlite",
+    "gossip/listener", "gossip/node", "gossip/runner", "gossip/wire", "journal/fenced", "journal/leader", "journal/redis/__init__", "journal/redis/checks", "journal/redis/journal",
+    "journal/redis/server", "journal/rows", "journal/sqlite",
     "l1/endpoint", "l1/for_web3", "l1/provider", "l1/scan", "l1/shared",
     "operator/download", "operator/outbox", "operator/runner", "operator/state", "operator/verify", "operator/work",
+    "aggregator/collect", "aggregator/memory", "aggregator/snapshot", "aggregator/state",
     "stream/client", "stream/follow", "stream/live", "stream/server", "stream/wire",
     "stream/bookmarks",
+    "aggregator/garbage", "aggregator/lookup", "aggregator/recovery", "aggregator/telemetry",
     "app", "sim", "cli",
 }  # fmt: skip
 

@@ -8,6 +8,8 @@ from attestrio.kit.metrics import Metrics
 SIGNATURES = ("accepted", "duplicate", "finished", "bad_signature", "not_in_quorum", "bad_identifier", "unreadable",
               "unknown_operator", "orphans_full", "temporary")  # fmt: skip
 
+SEARCHES = ("known", "found", "missing", "failed", "given_up")
+
 
 class AggregatorMetrics:
     """The series of an aggregator; asked for twice they are the same."""
@@ -32,6 +34,16 @@ class AggregatorMetrics:
         self.snapshots = counter(
             "attestrio_aggregator_snapshots_total", "Readings of who is in the quorum.", {"result": ["read", "failed"]}
         )
+        self.rounds = counter(
+            "attestrio_aggregator_recovery_rounds_total", "Times the chain was asked for all unknown batches at once."
+        )
+        self.searches = counter(
+            "attestrio_aggregator_searches_total",
+            "Unknown batches looked for. known: the scanner brought it; missing: the chain has no event, asked again;"
+            " failed: the chain did not answer, asked again; given_up: the same for longer than the horizon.",
+            {"result": SEARCHES},
+        )
+        self.collected = counter("attestrio_aggregator_tasks_forgotten_total", "Batches forgotten, answered long ago.")
         self.events_dropped = counter("attestrio_aggregator_events_dropped_total", "Logs that could not be read.")
         self.open = gauge("attestrio_aggregator_open_tasks", "Batches on the chain without an answer.")
         self.orphans = gauge("attestrio_aggregator_orphan_signatures", "Signatures of batches nobody knows yet.")
