@@ -320,12 +320,12 @@ def dying_journal(at, written, counts):
     """A journal that dies at its n-th transaction, before or after it is on the disk."""
 
     class Dying(SqliteJournal):
-        async def _write(self, job):
+        async def _write(self, job, fence=None):
             counts["writes"] += 1
             last = counts["writes"] == at
             if last and not written:
                 raise Killed
-            result = await super()._write(job)
+            result = await super()._write(job, fence)
             if last:
                 raise Killed
             return result
