@@ -7,7 +7,9 @@ JOBS ?= 2
 
 .PHONY: devnet test check slow bench proto lint types pins clean
 
-$(READY): constraints.txt pyproject.toml
+NATIVE := hatch_build.py $(addprefix node/attestrio/zkevm/,poseidon.c poseidon_constants.json)
+
+$(READY): constraints.txt pyproject.toml $(NATIVE)
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 14) else "attestrio needs Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "setting up .venv (once)"

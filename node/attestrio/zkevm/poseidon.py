@@ -1,13 +1,14 @@
 """Poseidon, in the fastest version this installation has.
 
-There is a plain one, and the same numbers come from it on every machine.
+The compiled version is there where a C compiler was found at installation; with `ATTESTRIO_POSEIDON=plain` in the
+environment it is not used. Both give the same numbers.
 """
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from attestrio.zkevm import poseidon_plain
 from attestrio.zkevm.poseidon_plain import BRANCH, LEAF, VALUE, ZERO, P, Words, bytes_of, words_of
@@ -15,11 +16,33 @@ from attestrio.zkevm.poseidon_plain import BRANCH, LEAF, VALUE, ZERO, P, Words, 
 __all__ = ["IMPLEMENTATION", "ZERO", "P", "Steps", "Words", "bytes_of", "hash12", "words_of"]
 
 Run = Callable[[Sequence[bytes], "array[int]"], list[bytes]]
+Hash12 = Callable[[Sequence[int], Words], Words]
 
-IMPLEMENTATION: Final = "plain"
-hash12 = poseidon_plain.hash12
-"""See `poseidon_plain.hash12`."""
-_run: Run = poseidon_plain.run
+
+def _versions() -> tuple[str, Hash12, Run]:
+    # Not a key of the configuration: it is for comparing the two, and changes nothing but the time that is taken.
+    if os.environ.get("ATTESTRIO_POSEIDON") != "plain":
+        try:
+            from attestrio.zkevm import poseidon_native
+        except ImportError:
+            pass
+        else:
+            return "native", poseidon_native.hash12, poseidon_native.run
+    return "plain", poseidon_plain.hash12, poseidon_plain.run
+
+
+IMPLEMENTATION, _hash12, _run = _versions()
+"""IMPLEMENTATION: "native" or "plain"."""
+
+
+def hash12(inputs: Sequence[int], capacity: Words = ZERO) -> Words:
+    """Poseidon of eight elements.
+
+    Args:
+      inputs: eight numbers below 2^64; what is not below `P` counts modulo `P`.
+      capacity: the last four elements of the state.
+    """
+    return _hash12(inputs, capacity)
 
 
 class Steps:
