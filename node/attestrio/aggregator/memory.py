@@ -49,6 +49,8 @@ class Memory:
         """What the recovery has to find out, by identifier."""
         self.dead: dict[bytes, Asked] = {}
         """What it has given up."""
+        self.busy: set[bytes] = set()
+        """What the sender works on at this moment: commands keep off it."""
         self.ahead: set[bytes] = set()
         """Tasks the recovery found in blocks that the scanner has yet to come to."""
         self.end = Place(0)
