@@ -46,6 +46,12 @@ class PeerStalled(PeerError):
         self.what, self.limit_s = what, limit_s
 
 
+class HangUp(PeerError):
+    """A handler has had enough of a peer: the call is answered with this text, then the connection is closed."""
+
+    code: ClassVar[str] = "hang_up"
+
+
 class CallFailed(SourceError):
     """The server answered a call with an error text, which is `text`, unchanged. The connection goes on."""
 

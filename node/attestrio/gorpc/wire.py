@@ -19,10 +19,10 @@ def prepare(stream: trio.SocketStream) -> None:
             stream.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), KEEPALIVE_S)
 
 
-async def receive(stream: trio.abc.ReceiveStream) -> bytes:
+async def receive(stream: trio.abc.ReceiveStream, max_bytes: int = CHUNK) -> bytes:
     """The next bytes; none when the stream has ended, in whatever way."""
     try:
-        return bytes(await stream.receive_some(CHUNK))
+        return bytes(await stream.receive_some(max_bytes))
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         return b""
 

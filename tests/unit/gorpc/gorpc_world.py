@@ -92,11 +92,11 @@ class RawPeer:
 
 
 @asynccontextmanager
-async def served(methods, limits=None):
+async def served(methods, limits=None, shared=None):
     """A raw peer, connected to a server's connection."""
     ours, theirs = trio.testing.memory_stream_pair()
     connection = Connection(
-        theirs, {handler.method.name: handler for handler in methods.handlers()}, limits or ServerLimits()
+        theirs, {handler.method.name: handler for handler in methods.handlers()}, limits or ServerLimits(), shared
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.run)
