@@ -74,10 +74,10 @@ class NoSuchBlock(SafetyError):
 
 
 class WrongParent(SafetyError):
-    """A block is to be built on a state that is not the one at the end of its parent."""
+    """A block is to be built on something else than the end of the block before it."""
 
     code: ClassVar[str] = "wrong_parent"
 
-    def __init__(self, number: int, got: bytes, want: bytes) -> None:
-        super().__init__(f"block {number} builds on state root {got.hex()}, the state has {want.hex()}")
-        self.number, self.got, self.want = number, got, want
+    def __init__(self, number: int, got: bytes, tip: int, want: bytes) -> None:
+        super().__init__(f"block {number} on root {got.hex()}, the state is at the end of block {tip}, {want.hex()}")
+        self.number, self.got, self.tip, self.want = number, got, tip, want

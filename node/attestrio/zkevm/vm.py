@@ -1,0 +1,419 @@
+"""Execution of one message, and of all it calls: py-evm's machine over our state, with a zkEVM's rules.
+
+The only way in is `run`. Whoever needs it imports this file inside a function, through `loading.vm`: py-evm is in the
+extra `zkevm`, takes half a second to load, and raises the interpreter's recursion limit.
+
+Source of the rules: cdk-erigon, core/vm/evm_zkevm.go. Where we differ: nothing is counted here, see `hook`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Final
+
+from eth._utils.address import generate_contract_address
+from eth.abc import ComputationAPI, MessageAPI, StateAPI, TransactionContextAPI
+from eth.constants import CREATE_CONTRACT_ADDRESS
+from eth.exceptions import FullStack, Halt, InsufficientStack, InvalidInstruction, OutOfGas, VMError
+from eth.typing import JournalDBCheckpoint
+from eth.vm.execution_context import ExecutionContext
+from eth.vm.forks.berlin.computation import BerlinComputation
+from eth.vm.forks.berlin.state import BerlinState
+from eth.vm.forks.frontier.transaction_context import FrontierTransactionContext
+from eth.vm.message import Message
+from eth_typing import Address, BlockNumber, Hash32
+
+from attestrio.roles.keccak import keccak256
+from attestrio.zkevm import opcodes as ops
+from attestrio.zkevm.header import Log
+from attestrio.zkevm.hook import OpcodeHook
+from attestrio.zkevm.loading import deeper_recursion
+from attestrio.zkevm.precompiles import Precompile, is_paid, precompiles
+from attestrio.zkevm.state import State
+from attestrio.zkevm.system import block_number, root_of_block
+from attestrio.zkevm.transactions import AccessList
+
+PUSH1: Final = 0x60
+FORK_10: Final = 10
+DEEP: Final = 32
+FRAMES_OF_PYTHON: Final = 16
+"""A call at this depth, and each above it: how deep they may nest in the interpreter, generously."""
+CODES_REMEMBERED: Final = 4096
+NO_ROOT: Final = Hash32(bytes(32))
+
+Snapshot = tuple[Hash32, JournalDBCheckpoint]
+"""What py-evm goes back to: a root, which is of no use here, and a checkpoint of the state."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a block looks like from inside."""
+
+    fork: int
+    chain_id: int
+    timestamp: int
+    coinbase: bytes
+    gas_limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The outermost message of a transaction, whose nonce and fee have been seen to."""
+
+    sender: bytes
+    to: bytes | None
+    """None: `data` is init code."""
+    value: int
+    data: bytes
+    gas: int
+    """Without the intrinsic gas."""
+    gas_price: int
+    nonce: int
+    """Of the transaction."""
+    access_list: AccessList = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How it ended. What it changed is in the state; nothing of it is when `error` is not None."""
+
+    error: str | None
+    """The name of what went wrong, "Revert" included."""
+    gas_left: int
+    refund: int
+    """Before it is limited to a half of the gas used."""
+    returned: bytes
+    """By RETURN or REVERT; also the code of a contract that could not be made of it."""
+    logs: tuple[Log, ...]
+    created: bytes | None
+    """Where a contract was made, or would have been."""
+
+
+def run(state: State, world: World, call: Call, hook: OpcodeHook | None = None) -> Done:
+    """Execute a message within a transaction that has begun. Raises nothing of its own."""
+    kind = computation_class(world.fork)
+    vm_state = VmState(state, world, kind, hook, is_deploy=call.to is None)
+    created = None if call.to else bytes(generate_contract_address(Address(call.sender), call.nonce))
+    _warm_up(state, call)
+    if created and vm_state.has_code_or_nonce(Address(created)):
+        return Done("ContractCreationCollision", 0, 0, b"", (), created)
+    message = Message(
+        gas=call.gas,
+        to=Address(call.to) if call.to else CREATE_CONTRACT_ADDRESS,
+        sender=Address(call.sender),
+        value=call.value,
+        data=call.data if call.to else b"",
+        code=state.code(call.to) if call.to else call.data,
+    )
+    if created:
+        message.storage_address = Address(created)
+    context = FrontierTransactionContext(gas_price=call.gas_price, origin=Address(call.sender))
+    apply = kind.apply_create_message if created else kind.apply_message
+    ended = apply(vm_state, message, context)
+    return Done(
+        error=type(ended.error).__name__ if ended.is_error else None,
+        gas_left=ended.get_gas_remaining(),
+        refund=ended.get_gas_refund(),
+        returned=bytes(ended._output),  # `output` is empty after all errors but REVERT
+        logs=tuple(_logs(ended)),
+        created=created,
+    )
+
+
+def _warm_up(state: State, call: Call) -> None:
+    state.warm(call.sender)
+    if call.to is not None:
+        state.warm(call.to)
+    for address, slots in call.access_list:
+        state.warm(address)
+        for slot in slots:
+            state.warm(address, slot)
+
+
+def _logs(ended: ComputationAPI) -> Iterable[Log]:
+    for address, topics, data in ended.get_log_entries():
+        yield Log(bytes(address), tuple(topic.to_bytes(32, "big") for topic in topics), bytes(data))
+
+
+@lru_cache(CODES_REMEMBERED)
+def _code_hash(code: bytes) -> Hash32:
+    return Hash32(keccak256(code) if code else bytes(32))
+
+
+class VmState(BerlinState):
+    """Our state as py-evm's machine asks for it, during one transaction."""
+
+    def __init__(
+        self, state: State, world: World, kind: type[ZkComputation], hook: OpcodeHook | None, *, is_deploy: bool
+    ) -> None:
+        # Not the inherited one, which builds an account database of its own.
+        self.flat, self.world, self.hook, self.is_deploy = state, world, hook, is_deploy
+        self.computation_class = kind
+        self.there = kind.get_precompiles()
+        self.execution_context = ExecutionContext(
+            coinbase=Address(world.coinbase),
+            timestamp=world.timestamp,
+            block_number=BlockNumber(0),  # never read: NUMBER comes from the storage of the system contract
+            difficulty=0,
+            mix_hash=Hash32(bytes(32)),
+            gas_limit=world.gas_limit,
+            prev_hashes=(),
+            chain_id=world.chain_id,
+        )
+
+    @property
+    def block_number(self) -> BlockNumber:
+        return BlockNumber(block_number(self.flat))
+
+    def get_ancestor_hash(self, block_number: int) -> Hash32:
+        return Hash32(root_of_block(self.flat, block_number))
+
+    def get_storage(self, address: Address, slot: int, from_journal: bool = True) -> int:
+        return self.flat.storage(address, slot) if from_journal else self.flat.storage_before(address, slot)
+
+    def set_storage(self, address: Address, slot: int, value: int) -> None:
+        self.flat.set_storage(address, slot, value)
+
+    def delete_storage(self, address: Address) -> None:
+        """CREATE2 asks for it. Where neither code nor nonce are there is no storage: nothing is ever destroyed."""
+
+    def get_balance(self, address: Address) -> int:
+        return self.flat.balance(address)
+
+    def set_balance(self, address: Address, balance: int) -> None:
+        self.flat.add_balance(address, balance - self.flat.balance(address))
+
+    def get_nonce(self, address: Address) -> int:
+        return self.flat.nonce(address)
+
+    def set_nonce(self, address: Address, nonce: int) -> None:
+        self.flat.set_nonce(address, nonce)
+
+    def increment_nonce(self, address: Address) -> None:
+        self.flat.set_nonce(address, self.flat.nonce(address) + 1)
+
+    def get_code(self, address: Address) -> bytes:
+        return self.flat.code(address)
+
+    def set_code(self, address: Address, code: bytes) -> None:
+        self.flat.set_code(address, code)
+
+    def get_code_hash(self, address: Address) -> Hash32:
+        return _code_hash(self.flat.code(address))
+
+    def has_code_or_nonce(self, address: Address) -> bool:
+        return bool(self.flat.nonce(address) or self.flat.code(address))
+
+    def account_exists(self, address: Address) -> bool:
+        return self.flat.is_there(address)
+
+    def account_is_empty(self, address: Address) -> bool:
+        return not self.flat.is_there(address)
+
+    def touch_account(self, address: Address) -> None:
+        """An account that is empty is not there anyway."""
+
+    def is_storage_warm(self, address: Address, slot: int) -> bool:
+        return self.flat.is_warm(address, slot)
+
+    def mark_storage_warm(self, address: Address, slot: int) -> None:
+        self.flat.warm(address, slot)
+
+    def is_address_warm(self, address: Address) -> bool:
+        return address in self.there or self.flat.is_warm(address)
+
+    def mark_address_warm(self, address: Address) -> None:
+        self.flat.warm(address)
+
+    def snapshot(self) -> Snapshot:
+        return NO_ROOT, JournalDBCheckpoint(self.flat.checkpoint())
+
+    def revert(self, snapshot: Snapshot) -> None:
+        self.flat.revert(snapshot[1])
+
+    def commit(self, snapshot: Snapshot) -> None:
+        """There is nothing to do: what was changed stays changed."""
+
+
+class CodeRefused(VMError):
+    """Before fork 10 code that ends with a PUSH1 is not called at all; the gas comes back."""
+
+    burns_gas = False
+
+
+class ReservedCode(VMError):
+    """Code that begins with ef cannot be stored."""
+
+
+class ZkComputation(BerlinComputation):
+    """One frame. It is what a hook sees as `hook.Frame`."""
+
+    fork = 0
+    heights: dict[int, int] = {}  # noqa: RUF012  # replaced as a whole in `computation_class`, like those it inherits
+    opcode = -1  # the one that runs
+    is_create2 = False
+
+    # --- what a hook sees
+
+    @property
+    def is_create(self) -> bool:
+        return self.msg.is_create and not self.is_create2
+
+    @property
+    def is_deploy(self) -> bool:
+        deploy: bool = self.state.is_deploy  # type: ignore[attr-defined]
+        return deploy
+
+    @property
+    def depth(self) -> int:
+        return self.msg.depth
+
+    @property
+    def caller(self) -> bytes:
+        return self.msg.sender
+
+    @property
+    def address(self) -> bytes:
+        return self.msg.storage_address
+
+    @property
+    def input(self) -> bytes:
+        return self.msg.data_as_bytes
+
+    def operand(self, at: int) -> int:
+        word = self._stack.values[-1 - at]  # type: ignore[attr-defined]
+        return word if isinstance(word, int) else int.from_bytes(word, "big")
+
+    def code_size(self, address: bytes) -> int:
+        return len(self.state.get_code(Address(address)))
+
+    def nonce(self, address: bytes) -> int:
+        return self.state.get_nonce(Address(address))
+
+    # --- messages
+
+    @classmethod
+    def apply_message(
+        cls,
+        state: StateAPI,
+        message: MessageAPI,
+        transaction_context: TransactionContextAPI,
+        parent_computation: ComputationAPI | None = None,
+    ) -> ComputationAPI:
+        refused = cls.fork < FORK_10 and not message.is_create and message.code[-1:] == bytes([PUSH1])
+        if refused and message.code_address not in cls.get_precompiles():
+            computation = cls(state, message, transaction_context)
+            computation.error = CodeRefused("the code ends with a PUSH1")
+            return computation
+        with _room(message.depth):
+            return super().apply_message(state, message, transaction_context, parent_computation)
+
+    @classmethod
+    def apply_create_message(
+        cls,
+        state: StateAPI,
+        message: MessageAPI,
+        transaction_context: TransactionContextAPI,
+        parent_computation: ComputationAPI | None = None,
+    ) -> ComputationAPI:
+        checkpoint = state.snapshot()
+        state.mark_address_warm(message.storage_address)  # from fork 12 on a nested one is warm already, and stays so
+        computation = super().apply_create_message(state, message, transaction_context, parent_computation)
+        if computation.is_error:
+            state.revert(checkpoint)
+        return computation
+
+    @classmethod
+    def validate_contract_code(cls, contract_code: bytes) -> None:
+        super().validate_contract_code(contract_code)
+        if contract_code[:1] == b"\xef":
+            raise ReservedCode("the code begins with ef")
+
+    @classmethod
+    def apply_computation(
+        cls,
+        state: StateAPI,
+        message: MessageAPI,
+        transaction_context: TransactionContextAPI,
+        parent_computation: ComputationAPI | None = None,
+    ) -> ComputationAPI:
+        with cls(state, message, transaction_context) as computation:
+            assert isinstance(computation, ZkComputation)
+            computation.is_create2 = message.is_create and getattr(parent_computation, "opcode", None) == ops.CREATE2
+            hook: OpcodeHook | None = state.hook  # type: ignore[attr-defined]
+            precompile = cls.get_precompiles().get(message.code_address)
+            if precompile is not None:
+                computation.run_precompile(precompile, hook)
+            elif message.code:
+                computation.run_code(hook)
+        return computation
+
+    # --- code
+
+    def run_precompile(self, precompile: Precompile, hook: OpcodeHook | None) -> None:
+        try:
+            precompile(self)
+        except VMError as exc:
+            if hook is not None and is_paid(exc):
+                hook.precompile(self, int.from_bytes(self.msg.code_address, "big"))
+            raise
+        if hook is not None:
+            hook.precompile(self, int.from_bytes(self.msg.code_address, "big"))
+
+    def run_code(self, hook: OpcodeHook | None) -> None:
+        table = self.opcodes
+        try:
+            for opcode in self.code:
+                self.opcode = opcode
+                function = table.get(opcode, _undefined)
+                if hook is None or not self._has_operands(opcode):
+                    function(self)
+                else:
+                    self._run_shown(hook, opcode, function)
+        except Halt:
+            return
+
+    def _has_operands(self, opcode: int) -> bool:
+        """Whether it is an opcode that a hook is shown, and its operands are on the stack."""
+        height = self.heights.get(opcode)
+        return height is not None and len(self._stack.values) >= height  # type: ignore[attr-defined]
+
+    def _run_shown(self, hook: OpcodeHook, opcode: int, function: Callable[[ComputationAPI], object]) -> None:
+        hook.opcode(self, opcode)
+        try:
+            function(self)
+        except (OutOfGas, FullStack, InsufficientStack):  # never that of a frame it has called, which ends there
+            hook.take_back()
+            raise
+
+
+def _undefined(computation: ComputationAPI) -> None:
+    raise InvalidInstruction("undefined opcode")
+
+
+@contextmanager
+def _room(depth: int) -> Iterator[None]:
+    """Deeply nested calls need more of the interpreter's stack than usual, and only they get it."""
+    if depth != DEEP:
+        yield
+    else:
+        with deeper_recursion(1025 * FRAMES_OF_PYTHON):
+            yield
+
+
+@cache
+def computation_class(fork: int) -> type[ZkComputation]:
+    """The rules of a fork."""
+    return type(
+        f"Fork{fork}Computation",
+        (ZkComputation,),
+        {
+            "fork": fork,
+            "opcodes": ops.opcodes(fork),
+            "heights": ops.stack_heights(fork),
+            "_precompiles": precompiles(fork),
+        },
+    )
