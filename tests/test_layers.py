@@ -42,7 +42,7 @@ WAITS = {
     "operator/download", "operator/outbox", "operator/runner", "operator/state", "operator/verify", "operator/work",
     "aggregator/collect", "aggregator/memory", "aggregator/snapshot", "aggregator/state",
     "stream/client", "stream/follow", "stream/live", "stream/server", "stream/wire",
-    "stream/bookmarks",
+    "stream/bookmarks", "zkevm/nodes_sqlite",
     "aggregator/garbage", "aggregator/lookup", "aggregator/recovery", "aggregator/telemetry",
     "app", "sim", "cli",
 }  # fmt: skip

@@ -26,7 +26,7 @@ def hash12(inputs: Sequence[int], capacity: Words = ZERO) -> Words:
     """As `poseidon_plain.hash12`. A fifth of its time goes into crossing over to C and back."""
     state = bytearray(STATE.pack(*inputs, *capacity))
     _hash12(_view("uint64_t[]", state))
-    words: Words = OUT.unpack_from(state)  # type: ignore[assignment]
+    words: Words = OUT.unpack_from(state)
     return words
 
 

@@ -20,11 +20,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from attestrio.zkevm.nodes import NodeStore
+from attestrio.zkevm.nodes import BRANCH_BYTES, NodeStore
+from attestrio.zkevm.nodes import EMPTY as EMPTY
 from attestrio.zkevm.poseidon import Steps, Words, bytes_of, words_of
 
-EMPTY: Final = bytes(32)
-BRANCH_BYTES: Final = 64
 DEEPEST: Final = 255
 
 
