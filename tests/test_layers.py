@@ -40,10 +40,12 @@ WAITS = {
     "journal/rows", "journal/sqlite",
     "l1/endpoint", "l1/for_web3", "l1/provider", "l1/scan", "l1/shared",
     "operator/download", "operator/outbox", "operator/runner", "operator/state", "operator/verify", "operator/work",
+    "aggregator/fillers", "aggregator/sender", "aggregator/steps",
     "aggregator/collect", "aggregator/memory", "aggregator/snapshot", "aggregator/state",
     "stream/client", "stream/follow", "stream/live", "stream/server", "stream/wire",
     "stream/bookmarks", "zkevm/nodes_sqlite",
     "aggregator/garbage", "aggregator/lookup", "aggregator/recovery", "aggregator/telemetry",
+    "aggregator/tracing",
     "app", "sim", "cli",
 }  # fmt: skip
 
