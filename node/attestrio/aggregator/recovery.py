@@ -32,7 +32,7 @@ log = logging.getLogger("attestrio.aggregator")
 OWNER: Final = f"{rows.OWNER}/recovery"
 LEASE_S: Final = 86_400.0  # only who leads takes work, and each start ends all leases
 LOOK_S: Final = 1.0  # for what another process put into the journal
-IN_HAND: Final = 2_000  # claims leased at the same time; the rest stays in the journal
+IN_HAND: Final = 2_000  # 8 queries a round, and about 3 MB
 NOT_ON_CHAIN: Final = "not_on_chain"
 
 
@@ -56,8 +56,17 @@ class _Search:
 class Recovery:
     """Finds what is unknown. `run` it once, where nobody else does."""
 
-    def __init__(self, state: AggregatorState, chain: Chain, manager: Address, settings: RecoverySettings) -> None:
-        self._state, self._settings = state, settings
+    def __init__(
+        self,
+        state: AggregatorState,
+        chain: Chain,
+        manager: Address,
+        settings: RecoverySettings,
+        *,
+        in_hand: int = IN_HAND,
+    ) -> None:
+        """`in_hand`: claims leased at the same time; the rest stays in the journal."""
+        self._state, self._settings, self._most = state, settings, in_hand
         self._lookup = Lookup(chain, manager, settings)
         self._in_hand: AsyncValue[int] = AsyncValue(0)
         self._next: list[_Search] = []  # for the next round
@@ -78,7 +87,7 @@ class Recovery:
         state, back = self._state, self._settings.fetch_range_blocks
         for identifier in [one for one, dead in state.dead.items() if dead.claim.blocks < back]:
             await state.reclaim(identifier)
-        for one in await state.journal.listed(rows.UNKNOWN, IN_HAND):
+        for one in await state.journal.listed(rows.UNKNOWN, self._most):
             if one.due_in_s > 0:
                 await state.journal.release(rows.UNKNOWN, one.key)
 
@@ -89,10 +98,10 @@ class Recovery:
         journal = self._state.journal
         async with trio.open_nursery() as looks:
             while True:
-                await self._in_hand.wait_value(lambda held: held < IN_HAND)
+                await self._in_hand.wait_value(lambda held: held < self._most)
                 if not await journal.wait(rows.UNKNOWN, LOOK_S):
                     continue
-                leased = await journal.lease(rows.UNKNOWN, OWNER, IN_HAND - self._in_hand.value, LEASE_S)
+                leased = await journal.lease(rows.UNKNOWN, OWNER, self._most - self._in_hand.value, LEASE_S)
                 self._in_hand.value += len(leased)
                 searches = [_Search(one.key, rows.unpack(one.body, Claim), one.attempt) for one in leased]
                 if searches:

@@ -53,6 +53,10 @@ class Telemetry:
             {"result": ("told", "failed", "dropped")},
         )
 
+    @property
+    def on(self) -> bool:
+        return self._client is not None
+
     async def run(self) -> NoReturn:
         """Tell for ever. Nothing comes out of it; without an address it only sleeps."""
         if self._client is None:
