@@ -1,8 +1,8 @@
 """What wants to see every opcode before it runs, and what it gets to see: the counters of a batch do.
 
-A hook is called once an opcode's stack and constant gas are there, and before any of it is done, calls and creations
-included. The gas that depends on operands is known only while an opcode runs; where that is not there either, the
-hook is told at once that this opcode has never run.
+A hook is called once an opcode's operands are on the stack, and before any of it is done, calls and creations included.
+What gas it takes is known only while it runs; where there is too little, the hook is told at once that this opcode has
+never run.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class OpcodeHook(Protocol):
         ...
 
     def take_back(self) -> None:
-        """The opcode shown last has not run after all: its operands ask for more gas than there is."""
+        """The opcode shown last has not run after all: too little gas, or no room on the stack."""
         ...
 
     def precompile(self, frame: Frame, number: int) -> None:

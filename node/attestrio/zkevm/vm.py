@@ -8,7 +8,7 @@ Source of the rules: cdk-erigon, core/vm/evm_zkevm.go. Where we differ: nothing 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -45,7 +45,7 @@ CODES_REMEMBERED: Final = 4096
 NO_ROOT: Final = Hash32(bytes(32))
 
 Snapshot = tuple[Hash32, JournalDBCheckpoint]
-"""What py-evm goes back to: a root, which is of no use here, and a checkpoint of the state."""
+"""What py-evm goes back to: a root, which is of no use here, and the number of a snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +116,9 @@ def run(state: State, world: World, call: Call, hook: OpcodeHook | None = None) 
     return Done(
         error=type(ended.error).__name__ if ended.is_error else None,
         gas_left=ended.get_gas_remaining(),
-        refund=ended.get_gas_refund(),
+        refund=vm_state.refund,
         returned=bytes(ended._output),  # `output` is empty after all errors but REVERT
-        logs=tuple(_logs(ended)),
+        logs=tuple(vm_state.logs),
         created=created,
     )
 
@@ -131,11 +131,6 @@ def _warm_up(state: State, call: Call) -> None:
         state.warm(address)
         for slot in slots:
             state.warm(address, slot)
-
-
-def _logs(ended: ComputationAPI) -> Iterable[Log]:
-    for address, topics, data in ended.get_log_entries():
-        yield Log(bytes(address), tuple(topic.to_bytes(32, "big") for topic in topics), bytes(data))
 
 
 @lru_cache(CODES_REMEMBERED)
@@ -151,6 +146,9 @@ class VmState(BerlinState):
     ) -> None:
         # Not the inherited one, which builds an account database of its own.
         self.flat, self.world, self.hook, self.is_deploy = state, world, hook, is_deploy
+        self.logs: list[Log] = []
+        self.refund = 0
+        self._marks: list[tuple[int, int, int]] = []  # of each snapshot: of the state, of the logs, the refund
         self.computation_class = kind
         self.there = kind.get_precompiles()
         self.execution_context = ExecutionContext(
@@ -229,10 +227,13 @@ class VmState(BerlinState):
         self.flat.warm(address)
 
     def snapshot(self) -> Snapshot:
-        return NO_ROOT, JournalDBCheckpoint(self.flat.checkpoint())
+        self._marks.append((self.flat.checkpoint(), len(self.logs), self.refund))
+        return NO_ROOT, JournalDBCheckpoint(len(self._marks) - 1)
 
     def revert(self, snapshot: Snapshot) -> None:
-        self.flat.revert(snapshot[1])
+        checkpoint, logs, self.refund = self._marks[snapshot[1]]
+        self.flat.revert(checkpoint)
+        del self.logs[logs:]
 
     def commit(self, snapshot: Snapshot) -> None:
         """There is nothing to do: what was changed stays changed."""
@@ -350,6 +351,19 @@ class ZkComputation(BerlinComputation):
             elif message.code:
                 computation.run_code(hook)
         return computation
+
+    # --- what py-evm would collect from a tree of frames, after the end and by recursion
+
+    def refund_gas(self, amount: int) -> None:
+        self.state.refund += amount  # type: ignore[attr-defined]
+
+    def add_log_entry(self, account: Address, topics: tuple[int, ...], data: bytes) -> None:
+        log = Log(bytes(account), tuple(topic.to_bytes(32, "big") for topic in topics), bytes(data))
+        self.state.logs.append(log)  # type: ignore[attr-defined]
+
+    def add_child_computation(self, child_computation: ComputationAPI) -> None:
+        made = child_computation.msg.is_create and child_computation.is_success
+        self.return_data = b"" if made else child_computation.output
 
     # --- code
 
