@@ -36,7 +36,8 @@ WAITS = {
     "protection/rounds", "protection/rows", "protection/voting", "attester/runner",
     "gossip/accepting", "gossip/connection", "gossip/dialling", "gossip/fetching", "gossip/io", "gossip/later",
     "gossip/listener", "gossip/node", "gossip/runner", "gossip/wire", "journal/fenced", "journal/leader",
-    "journal/redis/__init__", "journal/redis/checks", "journal/redis/journal", "journal/redis/server",
+    "journal/redis/__init__", "journal/redis/checks", "journal/redis/connection", "journal/redis/journal",
+    "journal/redis/server",
     "journal/rows", "journal/sqlite",
     "l1/endpoint", "l1/for_web3", "l1/provider", "l1/scan", "l1/shared",
     "operator/download", "operator/outbox", "operator/runner", "operator/state", "operator/verify", "operator/work",
@@ -46,6 +47,7 @@ WAITS = {
     "stream/bookmarks", "zkevm/nodes_sqlite",
     "aggregator/garbage", "aggregator/lookup", "aggregator/recovery", "aggregator/telemetry",
     "aggregator/tracing",
+    "zkevm/state_sqlite",
     "app", "sim", "cli",
 }  # fmt: skip
 

@@ -27,8 +27,10 @@ async def require_usable(client: Redis[bytes], where: str, prefix: str, *, allow
     if not allow_volatile:
         await _require_durable(client, where)
     key = prefix + "format"
-    await client.setnx(key, FORMAT)
-    if (found := await client.get(key)) != FORMAT:
+    found = await client.get(key)
+    if found is None:
+        await client.set(key, FORMAT)
+    elif found != FORMAT:
         raise RedisUnusable(where, f"the journal {prefix} is of format {found!r}: run the newer release")
 
 

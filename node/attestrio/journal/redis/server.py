@@ -6,17 +6,17 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn, TypeVar
-from urllib.parse import urlsplit
 
 import trio
 from coredis import Redis
 from coredis.exceptions import ClusterDownError, ConnectionError, ReadOnlyError, RedisError, TryAgainError
-from coredis.retry import NoRetryPolicy
 from trio_util import AsyncValue
 
 from attestrio.errors import SetupError
 from attestrio.journal.api import JournalAway
+from attestrio.journal.redis.connection import client_of, where_is
 from attestrio.journal.redis.errors import RedisUnusable
 
 T = TypeVar("T")
@@ -26,19 +26,34 @@ logging.getLogger("coredis").setLevel(logging.CRITICAL)
 
 AGAIN = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds before the next look for a server that is away; the last one from then on."""
-CONNECTIONS = 2
-"""Calls share them: Redis does one thing at a time anyway."""
-
 LOST = (ConnectionError, ReadOnlyError, trio.TooSlowError, TimeoutError, trio.BrokenResourceError)
 """After these a connection is made anew: a server that became a replica has another in its place."""
 PASSING = ("OOM", "MISCONF", "BUSY", "NOREPLICAS", "MASTERDOWN")
 """First words of other refusals that end without anybody changing this program or its settings."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Here:
-    client: Redis[bytes]
-    lost: trio.Event
+    """A client while it can be used, and the calls under way on it."""
+
+    def __init__(self, client: Redis[bytes], lost: trio.Event) -> None:
+        self.lost = lost
+        self._client = client
+        self._calls: AsyncValue[frozenset[trio.CancelScope]] = AsyncValue(frozenset())
+
+    async def call(self, call: Callable[[Redis[bytes]], Awaitable[T]]) -> T:
+        with trio.CancelScope() as scope:
+            self._calls.value |= {scope}
+            try:
+                return await call(self._client)
+            finally:
+                self._calls.value -= {scope}
+        raise ConnectionError("the connection was lost")
+
+    async def end(self) -> None:
+        """After that the client may be closed: whoever waits for a connection of it would hang or fail."""
+        for scope in self._calls.value:
+            scope.cancel()
+        await self._calls.wait_value(lambda calls: not calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +66,13 @@ class RedisServer:
 
     Args:
       url: `redis://[user:password@]host[:port][/number]`, or `rediss://`.
-      ready: called with each new client before it is used; raises SetupError where the server must not be used.
+      ready: called with each new client before it is used; raises SetupError where the server must not be used. Also
+        when a connection was lost and nobody asked meanwhile: another server may stand there.
       timeout_s: of one call, from asking to the answer.
     """
 
     def __init__(self, url: str, ready: Callable[[Redis[bytes]], Awaitable[None]], timeout_s: float) -> None:
-        self.where = _without_password(url)
+        self.where = where_is(url)
         self._url, self._ready, self._timeout_s = url, ready, timeout_s
         self._state: AsyncValue[_Here | _Away | None] = AsyncValue(None)  # None: being looked for
 
@@ -65,8 +81,9 @@ class RedisServer:
         tries = 0
         while True:
             refused: SetupError | None = None
-            async with self._client() as client:  # leaves its block with groups of its own: nothing is raised in it
-                try:
+            lost = trio.Event()
+            async with client_of(self._url, self._timeout_s, partial(self._drop, lost)) as client:
+                try:  # nothing is raised out of this block: it would come out in groups
                     with self._errors(), trio.fail_after(self._timeout_s):
                         await self._ready(client)
                 except SetupError as exc:
@@ -77,11 +94,11 @@ class RedisServer:
                     task_status.started()
                 else:
                     log.info("journal at %s: connected", self.where)
-                    here = _Here(client, trio.Event())
-                    self._state.value, tries = here, 0
+                    tries, here = 0, _Here(client, lost)
+                    self._state.value = None if lost.is_set() else here
                     task_status.started()
-                    await here.lost.wait()
-                    self._state.value = None
+                    await lost.wait()
+                    await here.end()
                 task_status = trio.TASK_STATUS_IGNORED
             if refused is not None:
                 raise refused
@@ -96,23 +113,19 @@ class RedisServer:
                 state = await self._state.wait_value(lambda state: state is not None)
                 if isinstance(state, _Here):
                     here = state
-                    return await call(state.client)
+                    return await state.call(call)
         except JournalAway as away:
             if here is not None and isinstance(away.__cause__, LOST):
-                here.lost.set()
+                self._drop(here.lost)
             raise
         assert isinstance(state, _Away)
         raise JournalAway(self.where, state.detail)
 
-    def _client(self) -> Redis[bytes]:
-        # Never tried again by the client: a write that is repeated would tell of the second time.
-        return Redis.from_url(
-            self._url,
-            retry_policy=NoRetryPolicy(),
-            max_connections=CONNECTIONS,
-            connect_timeout=self._timeout_s,
-            pool_timeout=self._timeout_s,
-        )
+    def _drop(self, lost: trio.Event) -> None:
+        """The client with this event is used no more; `run` makes another."""
+        lost.set()
+        if isinstance(self._state.value, _Here) and self._state.value.lost is lost:
+            self._state.value = None
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -127,8 +140,3 @@ class RedisServer:
             if str(exc).startswith(PASSING):
                 raise JournalAway(self.where, str(exc)) from exc
             raise RedisUnusable(self.where, str(exc)) from exc
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or 6379}{parts.path}"
