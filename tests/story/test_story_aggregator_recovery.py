@@ -16,11 +16,15 @@ from attestrio.aggregator.metrics import AggregatorMetrics
 from attestrio.aggregator.recovery import Recovery
 from attestrio.aggregator.rows import Answer, Phase
 from attestrio.aggregator.settings import CollectSettings, GarbageSettings, RecoverySettings
+from attestrio.aggregator.sink import LogSink
 from attestrio.aggregator.state import Accepted, AggregatorState
+from attestrio.aggregator.surface import Contracts, wanted
 from attestrio.errors import SourceError
 from attestrio.journal import SqliteJournal
 from attestrio.kit.blocking import inline
 from attestrio.kit.metrics import Metrics
+from attestrio.l1.api import BlockNumber
+from attestrio.l1.scan import LogScanner, ScanSettings
 from operator_world import BLOCK_S, MANAGER, SENDER, ServiceChain, identifier_hash
 
 
@@ -52,9 +56,16 @@ class Ethereum(ServiceChain):
         return await super().block(at)
 
     async def logs(self, wanted, first, last):
-        self._call("logs")
-        self.queries.append((wanted, first, last))
-        found = await super().logs(wanted, first, last)
+        self._call("logs" if len(wanted.topics) > 1 else "scan")
+        if len(wanted.topics) > 1:
+            self.queries.append((wanted, first, last))
+        return self._shown(await super().logs(wanted, first, last))
+
+    async def logs_of(self, wanted, block):
+        self._call("scan")
+        return self._shown(await super().logs_of(wanted, block))
+
+    def _shown(self, found):
         return [one for one in found if identifier_hash(one.topics[1], SENDER) not in self.hidden]
 
     async def call(self, to, data, at):
@@ -71,24 +82,32 @@ class Ethereum(ServiceChain):
 
 @dataclass
 class World:
-    """A chain, a disk, and an aggregator that has no scanner: everything it learns, the recovery finds."""
+    """A chain, a disk, and what an aggregator learns of batches with; without `scans` that is the recovery alone."""
 
     path: object
     chain: Ethereum = field(default_factory=Ethereum)
     settings: RecoverySettings = field(default_factory=RecoverySettings)
     collect: CollectSettings = field(default_factory=CollectSettings)
     metrics: Metrics = field(default_factory=Metrics)
+    scans: bool = False
 
     @asynccontextmanager
     async def aggregator(self, settings=None):
         """A state whose recovery runs. Cancelled at the end, without any goodbye."""
+        settings = settings or self.settings
         journal = SqliteJournal(self.path, inline, clock=trio.current_time)
         async with trio.open_nursery() as nursery:
             await nursery.start(journal.run)
             state = AggregatorState(journal, AggregatorMetrics(self.metrics), self.collect, trio.current_time)
             await state.load({"chain": "1"})
             nursery.start_soon(state.run)
-            nursery.start_soon(Recovery(state, self.chain, MANAGER, settings or self.settings).run)
+            nursery.start_soon(Recovery(state, self.chain, MANAGER, settings).run)
+            if self.scans:
+                contracts = Contracts(MANAGER, MANAGER, MANAGER, MANAGER)
+                sink = LogSink(state, self.chain, contracts, settings.fetch_range_blocks, inline)
+                scan = ScanSettings(BlockNumber(0), every_s=1.0)
+                nursery.start_soon(LogScanner(self.chain, wanted(contracts), sink, scan).run)
+                await state.head.wait_value(lambda head: head == self.chain.head)
             yield state
             nursery.cancel_scope.cancel()
 
@@ -123,9 +142,11 @@ async def claims(state, topic=rows.UNKNOWN):
 # --- row 13
 
 
+@pytest.mark.parametrize("scans", [True, False])
 async def test_row_13_a_batch_older_than_the_range_stays_an_orphan_until_a_restart_with_a_larger_one(
-    world, autojump_clock
+    world, autojump_clock, scans
 ):
+    world.scans = scans
     batch = world.chain.post(root_of(1), "pointer")
     world.chain.mine()
     world.chain.mine(1_500)
@@ -138,11 +159,14 @@ async def test_row_13_a_batch_older_than_the_range_stays_an_orphan_until_a_resta
         assert list(state.signed) == [batch]
         assert await claims(state) == [batch]
         assert world.searches("missing") >= 3
+        state.count()
+        assert world.metrics.value("attestrio_aggregator_unknown_tasks") == 1
+        assert world.metrics.value("attestrio_aggregator_orphan_signatures") == 1
     async with world.aggregator(RecoverySettings(fetch_range_blocks=2_000)) as state:
         before = trio.current_time()
         await until(state, batch)
 
-        assert trio.current_time() - before < 1.0
+        assert trio.current_time() == before
         assert state.tasks[batch].is_open
         assert list(state.signed[batch]) == [signature(root_of(1)).operator_id]
         assert await claims(state) == []
@@ -288,9 +312,11 @@ async def test_row_14_a_state_that_still_says_no_such_batch_is_asked_again_by_th
 # --- row 15
 
 
+@pytest.mark.parametrize("scans", [True, False])
 async def test_row_15_an_event_that_shows_two_blocks_late_is_found_with_one_query_a_round_for_all(
-    world, autojump_clock
+    world, autojump_clock, scans
 ):
+    world.scans = scans
     batches = [world.chain.post(root_of(number), "pointer") for number in range(20)]
     world.chain.mine()
     world.chain.hidden.update(batches)
@@ -300,6 +326,8 @@ async def test_row_15_an_event_that_shows_two_blocks_late_is_found_with_one_quer
             for operator in range(1, 9):
                 await state.accept([signature(root_of(number), operator)])
         await trio.sleep(2 * BLOCK_S)
+        world.chain.mine(2)
+        await trio.sleep(2.0)  # whoever scans has passed the block for good
         world.chain.hidden.clear()
         await until(state, *batches)
 
@@ -307,7 +335,7 @@ async def test_row_15_an_event_that_shows_two_blocks_late_is_found_with_one_quer
     rounds = world.metrics.value("attestrio_aggregator_recovery_rounds")
     assert len(world.chain.times("logs")) == rounds <= 3
     assert len(world.chain.times("state")) == len(batches)
-    assert all(len(wanted.topics[1]) == len(batches) for wanted, _, _ in world.chain.queries)
+    assert all(len(asked.topics[1]) == len(batches) for asked, _, _ in world.chain.queries)
 
 
 async def test_two_senders_of_one_root_are_both_found_with_one_query(world, autojump_clock):
@@ -365,6 +393,33 @@ async def test_claims_in_hand_when_the_process_is_killed_are_looked_for_at_once_
         await until(state, batch)
 
         assert trio.current_time() - before == 0.0
+
+
+async def test_what_the_recovery_found_is_looked_for_again_when_a_reorg_takes_it_away(world, autojump_clock):
+    world.scans = True
+    batch = world.chain.post(root_of(1), "pointer")
+    world.chain.mine()
+    world.chain.hidden.add(batch)
+
+    async with world.aggregator() as state:
+        await state.accept([signature(root_of(1))])
+        await trio.sleep(5.0)
+        world.chain.hidden.clear()
+        await until(state, batch)
+        world.chain.reorg(1)
+        world.chain.mine(3)
+        await trio.sleep(30.0)
+        gone = state.is_live(batch)
+        world.chain.post(root_of(1), "again")
+        world.chain.hidden.add(batch)
+        world.chain.mine()
+        await trio.sleep(5.0)
+        world.chain.hidden.clear()
+        await until(state, batch)
+
+        assert not gone
+        assert (state.tasks[batch].created, state.tasks[batch].pointer) == (4, "again")
+        assert len(state.signed[batch]) == 1
 
 
 # --- row 19
