@@ -47,9 +47,8 @@ def library() -> Path:
     return FOLDER / f"_poseidon{sysconfig.get_config_var('EXT_SUFFIX')}"
 
 
-def compile_native() -> Path | None:
+def compile_native(target: Path) -> Path | None:
     """Build the library; None, and a line that says why, where that is not possible."""
-    target = library()
     target.unlink(missing_ok=True)  # rather none than one of older sources
     try:
         from cffi import FFI
@@ -80,7 +79,7 @@ class CustomBuildHook(BuildHookInterface[Any]):
         """`version`: "standard" for a wheel, "editable" for `pip install -e`."""
         if self.target_name != "wheel":
             return
-        made = compile_native()
+        made = compile_native(library())
         if made is not None and version == "standard":
             build_data["force_include"][str(made)] = f"attestrio/zkevm/{made.name}"
             build_data["pure_python"] = False
@@ -88,4 +87,4 @@ class CustomBuildHook(BuildHookInterface[Any]):
 
 
 if __name__ == "__main__":
-    print(compile_native())
+    print(compile_native(library()))
