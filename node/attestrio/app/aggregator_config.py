@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import urlsplit
 
 from attestrio.app.aligned_config import L1Section as AlignedL1Section
 from attestrio.app.aligned_config import LogSection, refuse_no_address
@@ -57,7 +58,7 @@ class L1Section(AlignedL1Section, frozen=True):
 
 class JournalSection(Section, frozen=True):
     redis_url: str = ""
-    """redis://HOST:PORT/DB, shared with the aggregators that may take over; "": a file in the data directory."""
+    """redis://[USER@]HOST:PORT/DB, shared with the aggregators that may take over; "": a file in the data directory."""
     password_file: str | None = None
     """File whose first line is the password of Redis."""
     password: Secret | None = None
@@ -75,7 +76,7 @@ class JournalSection(Section, frozen=True):
             raise ValueError("namespace has to be 1 to 64 letters, digits or . _ -")
         if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://")):
             raise ValueError("redis_url has to begin with redis:// or rediss://")
-        if "@" in self.redis_url:
+        if urlsplit(self.redis_url).password is not None:
             raise ValueError("redis_url may hold no password: use journal.password_file or ATTESTRIO_JOURNAL_PASSWORD")
 
 

@@ -15,11 +15,13 @@ from attestrio.kit.files import read_bounded
 from attestrio.kit.http import App, BadUrl, Scope
 from attestrio.kit.jsonrpc import MalformedAnswer
 from attestrio.kit.metrics import CONTENT_TYPE, Metrics
+from attestrio.kit.retry import Schedule
 from attestrio.l1.api import Address, BlockNumber
 from attestrio.l1.contract import Contract
 from attestrio.l1.endpoint import Endpoint
 from attestrio.l1.errors import CallReverted
 from attestrio.l1.provider import L1Provider
+from attestrio.l1.retries import NETWORK
 from attestrio.l1.scan import ScanSettings
 from attestrio.operator.surface import DISABLED_VERIFIERS
 
@@ -35,13 +37,13 @@ def address_of(text: str | None) -> Address:
     return Address(bytes.fromhex((text or "").removeprefix("0x")))
 
 
-def provider_of(section: L1Section) -> L1Provider:
-    """The chain, to be closed. Raises BadConfig."""
+def provider_of(section: L1Section, *, schedule: Schedule = NETWORK) -> L1Provider:
+    """The chain, to be closed; what fails is asked again by `schedule`. Raises BadConfig."""
     try:
         endpoints = [Endpoint(url, section.chain_id, timeout_s=section.timeout_s) for url in section.rpc_urls]
     except BadUrl as exc:
         raise BadConfig("l1.rpc_urls", str(exc)) from None
-    return L1Provider(endpoints, agree=section.agree)
+    return L1Provider(endpoints, agree=section.agree, schedule=schedule)
 
 
 def scan_of(section: L1Section) -> ScanSettings:
