@@ -132,7 +132,8 @@ def signature(root, operator=1, sender=SENDER):
 
 async def until(state, *identifiers):
     """Until the batches are known to be on the chain."""
-    await state.changed.wait_value(lambda _: all(state.is_live(one) for one in identifiers))
+    with trio.fail_after(3_600.0):
+        await state.changed.wait_value(lambda _: all(state.is_live(one) for one in identifiers))
 
 
 async def claims(state, topic=rows.UNKNOWN):

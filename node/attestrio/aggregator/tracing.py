@@ -62,7 +62,6 @@ class Tracing:
                 told = self._open[identifier] = _Told()
                 if identifier not in self._over:  # else a reorg took the answer back
                     self._telemetry.task_begun(task.root)
-                self._over.discard(identifier)
             self._tell(identifier, task, told)
             if not task.is_open:
                 self._telemetry.task_ended(task.root)

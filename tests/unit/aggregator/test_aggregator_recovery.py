@@ -8,7 +8,7 @@ import trio
 from attestrio.aggregator import rows
 from attestrio.aggregator.lookup import Lookup, Wanted
 from attestrio.aggregator.metrics import AggregatorMetrics
-from attestrio.aggregator.recovery import Recovery
+from attestrio.aggregator.recovery import LEASE_S, OWNER, Recovery
 from attestrio.aggregator.rows import Task
 from attestrio.aggregator.settings import RecoverySettings
 from attestrio.aggregator.state import Accepted, AggregatorState
@@ -244,12 +244,14 @@ async def test_a_log_of_a_block_that_is_gone_is_not_believed_and_not_waited_for(
 
 
 @asynccontextmanager
-async def recovery_of(path, node, settings, **more):
+async def recovery_of(path, node, settings, *, before=None, **more):
     journal = SqliteJournal(path / "aggregator.db", inline, clock=trio.current_time)
     async with trio.open_nursery() as nursery:
         await nursery.start(journal.run)
         state = AggregatorState(journal, AggregatorMetrics(Metrics()), clock=trio.current_time)
         await state.load({})
+        if before is not None:
+            await before(state)
         nursery.start_soon(Recovery(state, node, MANAGER, settings, **more).run)
         yield state
         nursery.cancel_scope.cancel()
@@ -330,6 +332,20 @@ async def test_more_claims_than_are_held_at_once_are_all_looked_for(tmp_path, au
 
     assert max(len(roots) for _, _, roots in node.queries) == 10
     assert len(node.queries) == 5
+
+
+async def test_leases_of_a_leader_that_was_killed_end_with_the_start_of_the_next(tmp_path, autojump_clock):
+    node = Node()
+
+    async def before(state):
+        for number in range(20):
+            node.emit(NEW_BATCH_V3, number, 4_900)
+        await state.accept([signature(number) for number in range(20)])
+        assert len(await state.journal.lease(rows.UNKNOWN, OWNER, 100, LEASE_S)) == 20
+
+    async with recovery_of(tmp_path, node, RecoverySettings(), before=before, in_hand=5) as state:
+        with trio.fail_after(60.0):
+            await state.changed.wait_value(lambda _: len(state.tasks) == 20)
 
 
 async def test_the_horizon_of_a_claim_made_before_anything_was_scanned_begins_with_the_first_round(
