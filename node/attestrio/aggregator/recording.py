@@ -1,0 +1,139 @@
+"""Verified signatures on their way into the journal: all that wait go together, in one transaction."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, NoReturn
+
+import trio
+
+from attestrio.aggregator import rows
+from attestrio.aggregator.refusals import Unavailable
+from attestrio.aggregator.rows import Evidence
+from attestrio.aggregator.server_metrics import ServerMetrics
+from attestrio.aggregator.state import Accepted, AggregatorState
+from attestrio.errors import PeerError, SourceError
+
+log = logging.getLogger("attestrio.aggregator")
+
+TOGETHER: Final = 1_000  # signatures in one transaction
+MAX_EVIDENCE: Final = 1_000  # rows, for ever
+MAX_NOTES: Final = 64  # that wait to be written
+
+Pair = tuple[bytes, bytes]
+"""Identifier and operator id."""
+
+
+class _Write:
+    """A signature whose transaction is awaited."""
+
+    def __init__(self, accepted: Accepted) -> None:
+        self.accepted = accepted
+        self.done = trio.Event()
+        self.error: Unavailable | None = None
+
+    def end(self, error: Unavailable | None = None) -> None:
+        self.error = error
+        self.done.set()
+
+
+class Recording:
+    """Writes signatures for whoever waits for them. `run` does the work; asked without it, everybody waits.
+
+    Bounds: one entry for each call that waits, `MAX_NOTES` notes.
+    """
+
+    def __init__(self, metrics: ServerMetrics) -> None:
+        self._metrics = metrics
+        self._waiting: dict[AggregatorState, dict[Pair, _Write]] = {}
+        self._under_way: dict[tuple[AggregatorState, Pair], _Write] = {}
+        self._notes: dict[bytes, tuple[AggregatorState, Evidence]] = {}
+        self._kept: tuple[AggregatorState, set[bytes]] | None = None  # keys of the evidence in its journal
+        self._more = trio.Event()
+
+    async def record(self, state: AggregatorState, accepted: Accepted) -> None:
+        """Return once the signature is durable and in memory; at once if it is already.
+
+        Raises Unavailable: nobody knows whether it is, it is to be sent again. Cancelled: the same.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        pair = accepted.identifier, accepted.operator_id
+        if accepted.operator_id in state.signed.get(accepted.identifier, ()):
+            return
+        write = self._under_way.get((state, pair))
+        if write is None:
+            write = self._waiting.setdefault(state, {}).setdefault(pair, _Write(accepted))
+            self._more.set()
+        await write.done.wait()
+        if write.error is not None:
+            raise Unavailable(write.error.why, write.error.result)
+
+    def note(self, state: AggregatorState, accepted: Accepted, first: bytes, peer: str) -> None:
+        """Have a second, different signature kept as evidence, the first of its operator for this batch, if there is
+        room. It holds up nobody."""
+        key = rows.signature_key(accepted.identifier, accepted.operator_id)
+        kept = self._kept[1] if self._kept is not None and self._kept[0] is state else set()
+        if len(kept) + len(self._notes) < MAX_EVIDENCE and len(self._notes) < MAX_NOTES and key not in kept:
+            self._notes.setdefault(key, (state, Evidence(first, accepted.point, state.clock(), peer)))
+            self._more.set()
+
+    async def run(self) -> NoReturn:
+        """Write what waits, for ever. Raises what a journal on this machine raises when its disk fails."""
+        while True:
+            while self._waiting:
+                await self._write_some()
+            await self._write_notes()
+            if not (self._waiting or self._notes):
+                await self._more.wait()
+            self._more = trio.Event()
+            await trio.lowlevel.checkpoint()
+
+    async def _write_some(self) -> None:
+        """One transaction."""
+        state, waiting = next(iter(self._waiting.items()))
+        taken = list(waiting.items())[:TOGETHER]
+        for pair, write in taken:
+            del waiting[pair]
+            self._under_way[state, pair] = write
+        if not waiting:
+            del self._waiting[state]
+        try:
+            verdicts = await state.accept([write.accepted for _, write in taken])
+        except (SourceError, PeerError) as exc:
+            log.warning("%d signatures could not be recorded: %s (%s)", len(taken), exc, exc.code)
+            for _, write in taken:
+                write.end(Unavailable("the signature could not be recorded"))
+        else:
+            self._metrics.records.inc()
+            for (_, write), full in zip(taken, verdicts, strict=True):
+                write.end(None if full is None else orphans_full())
+        finally:
+            for pair, _ in taken:
+                del self._under_way[state, pair]
+
+    async def _write_notes(self) -> None:
+        notes, self._notes = self._notes, {}
+        for key, (state, evidence) in notes.items():
+            try:
+                await self._write_note(state, key, evidence)
+            except (SourceError, PeerError) as exc:  # it proves nothing by itself: not worth a second attempt
+                log.info("evidence is not kept: %s (%s)", exc, exc.code)
+
+    async def _write_note(self, state: AggregatorState, key: bytes, evidence: Evidence) -> None:
+        if self._kept is None or self._kept[0] is not state:
+            self._kept = state, {key for key, _ in await state.journal.scan(rows.EVIDENCE, MAX_EVIDENCE)}
+        kept = self._kept[1]
+        if key in kept or len(kept) >= MAX_EVIDENCE:
+            return
+        await state.journal.put(rows.EVIDENCE, key, rows.pack(evidence))
+        kept.add(key)
+        self._metrics.evidence.inc()
+        log.warning(
+            "batch 0x%s: a second signature under operator id 0x%s, from %s",
+            rows.identifier_of(key).hex()[:16], rows.operator_of(key).hex()[:16], evidence.peer,
+        )  # fmt: skip
+
+
+def orphans_full() -> Unavailable:
+    """What an operator hears that has signed too many batches nobody knows."""
+    return Unavailable("too many signatures of unknown batches", "orphans_full")
