@@ -234,6 +234,29 @@ async def test_released_work_comes_back_when_it_is_due_and_in_its_old_place(jour
     assert not await journal.release("jobs", b"never appended")
 
 
+async def test_work_that_nobody_leased_can_be_put_off_and_what_stands_before_it_cannot_tell(journal, clock):
+    await journal.append("jobs", items("a", "b", "c"))
+
+    assert await journal.release("jobs", b"b", after_s=5.0)
+    now = await journal.lease("jobs", "me", 9, 60.0)
+    await sleep(clock, 6.0)
+
+    assert [(one.key, one.attempt) for one in now] == [(b"a", 1), (b"c", 1)]
+    assert await journal.lease("jobs", "me", 9, 60.0) == [Leased(b"b", b"body of b", 1)]
+
+
+async def test_work_that_is_due_is_found_behind_much_that_is_leased(journal, clock):
+    for start in range(0, 100, 50):
+        await journal.append("jobs", items(*(f"{n:02}" for n in range(start, start + 50))))
+        await journal.lease("jobs", "me", 50, 600.0)
+    await journal.release("jobs", b"97")
+    await journal.release("jobs", b"42")
+
+    assert names(await journal.lease("jobs", "you", 1, 600.0)) == ["42"]
+    assert names(await journal.lease("jobs", "you", 1, 600.0)) == ["97"]
+    assert await journal.lease("jobs", "you", 1, 600.0) == []
+
+
 async def test_who_restarts_gets_its_own_work_back_at_once(journal, clock):
     await journal.append("jobs", items("a", "b", "c"))
     await journal.lease("jobs", "me", 2, 600.0)
@@ -256,6 +279,17 @@ async def test_two_who_ask_at_once_never_get_the_same_work(journal, clock):
             takers.start_soon(take, owner)
 
     assert sorted(itertools.chain(*got)) == list("abcdefgh")
+
+
+async def test_who_restarts_does_not_get_early_what_was_put_off(journal, clock):
+    await journal.append("jobs", items("a", "b"))
+    await journal.lease("jobs", "me", 9, 600.0)
+    await journal.release("jobs", b"a", after_s=600.0)
+
+    assert await journal.abandon("me") == 1
+    assert await journal.abandon("never seen") == 0
+
+    assert await journal.lease("jobs", "me", 9, 60.0) == [Leased(b"b", b"body of b", 2)]
 
 
 # --- acknowledging
@@ -554,6 +588,29 @@ async def test_a_full_topic_takes_work_again_when_some_is_done(journal, clock):
 
     assert await journal.cursor("c") == b"known"
     assert await journal.append("jobs", items("one more")) == 1
+
+
+async def test_work_that_ends_makes_room_for_what_follows_from_it_in_the_same_topic(journal, clock):
+    for start in range(0, 100, 50):
+        await journal.append("jobs", items(*(str(n) for n in range(start, start + 50))))
+
+    assert await journal.ack("jobs", [b"5", b"5"], append=[Work("jobs", items("one more", "5"))]) == 1
+    with pytest.raises(TopicFull):
+        await journal.ack("jobs", [b"6", b"6"], append=[Work("jobs", items("two", "three"))])
+
+    assert await journal.count("jobs") == TopicCount(waiting=100, done=1)
+
+
+async def test_keys_bodies_and_names_are_any_bytes_and_any_text(journal, clock):
+    every, name = bytes(range(32)), "ünï code {a}:* "
+    pairs = [(b"", b""), (every, every), (b"\xff\x00\n", b"\xff" * 900)]
+
+    await journal.append(name, [Item(*pair) for pair in pairs], put=[Put(name, key, body) for key, body in pairs])
+
+    assert [(one.key, one.body) for one in await journal.lease(name, name, 9, 60.0)] == pairs
+    assert await journal.scan(name, 9) == sorted(pairs)
+    assert await journal.abandon(name) == 3
+    assert await journal.ack(name, [key for key, _ in pairs]) == 3
 
 
 async def test_a_closed_journal_says_so(opening, clock):

@@ -8,7 +8,7 @@ import sys
 import pytest
 import trio
 from attestrio.errors import StorageUnusable, leaves
-from attestrio.journal import Item, Put, SqliteJournal, TopicCount, Work
+from attestrio.journal import FencedOff, Item, Limits, Put, SqliteJournal, TopicCount, Work, rows
 from attestrio.kit.blocking import inline
 from attestrio.kit.sqlite import StorageForeign, open_database
 from attestrio.sim.disk import SimDisk
@@ -70,6 +70,44 @@ async def test_the_database_of_another_part_is_refused_and_left_alone(tmp_path):
         await SqliteJournal(path, inline).run()
 
     assert path.read_bytes() == before
+
+
+async def test_a_file_from_before_there_were_leads_is_brought_up_to_date_with_everything_in_it(tmp_path):
+    path = tmp_path / "journal.db"
+    old = open_database(path, application_id=rows.APPLICATION_ID, schema=rows.SCHEMA[:1])
+    with old:
+        rows.append(old, Work("jobs", [item(1)]), Limits())
+        rows.set_cursor(old, ("c", b"7"))
+    old.close()
+
+    journal = SqliteJournal(path, inline)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(journal.run)
+        fence = await journal.lead("sender", "me", 60.0)
+
+        assert await journal.append("jobs", [item(2)], fence=fence) == 1
+        assert await journal.count("jobs") == TopicCount(2, 0)
+        assert await journal.cursor("c") == b"7"
+        await journal.close()
+
+
+async def test_two_processes_with_one_file_agree_on_who_leads(tmp_path, autojump_clock):
+    one, two = (SqliteJournal(tmp_path / "journal.db", inline, clock=trio.current_time) for _ in range(2))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(one.run)
+        await nursery.start(two.run)
+        old = await one.lead("sender", "one", 10.0)
+        assert await two.lead("sender", "two", 10.0) is None
+        await trio.sleep(11)
+        new = await two.lead("sender", "two", 10.0)
+
+        with pytest.raises(FencedOff):
+            await one.append("jobs", [item(1)], fence=old)
+
+        assert await two.append("jobs", [item(2)], fence=new) == 1
+        assert not await one.knows("jobs", item(1).key)
+        await one.close()
+        await two.close()
 
 
 async def pipeline(journal: SqliteJournal, told: list[int], upto: int) -> None:
