@@ -1,6 +1,6 @@
 """What installing adds to the Python files: Poseidon compiled from C, where a C compiler is found.
 
-Without one the installation goes on and says so: plain Python gives the same hashes, at a thirtieth of the speed. An
+Without one the installation goes on and says so: plain Python gives the same hashes, at a fortieth of the speed. An
 editable installation puts the library beside the sources, a wheel takes it along and is then made for one platform.
 """
 

@@ -23,7 +23,7 @@ OUT: Final = struct.Struct("=4Q")
 
 
 def hash12(inputs: Sequence[int], capacity: Words = ZERO) -> Words:
-    """As `poseidon_plain.hash12`. A fifth of its time goes into crossing over to C and back."""
+    """As `poseidon_plain.hash12`. A quarter of its time goes into crossing over to C and back."""
     state = bytearray(STATE.pack(*inputs, *capacity))
     _hash12(_view("uint64_t[]", state))
     words: Words = OUT.unpack_from(state)
