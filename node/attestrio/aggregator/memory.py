@@ -62,6 +62,7 @@ class Memory:
         self.changed: AsyncValue[int] = AsyncValue(0)
         """Grows with every `take_touched` that would give something."""
         self._touched: set[bytes] = set()
+        self._forgotten = -1  # the highest turn of a claim that nothing here tells of any more
         self._points: dict[bytes, tuple[G1, G2]] = {}
 
     # --- reading
@@ -132,8 +133,7 @@ class Memory:
             if not task.void:
                 explained.add(identifier)
             elif not asked:
-                again = claims[identifier] = ask(identifier, task.root, task.sender, self.head.value, turn - 1)
-                turn = again.turn + 1
+                claims[identifier] = self._ask(identifier, task.root, task.sender, after=turn - 1)
             if turn != task.turn:
                 change.tasks[identifier] = replace(task, turn=turn)
         return claims, explained
@@ -180,6 +180,15 @@ class Memory:
             self.signed_at[identifier] = max(at, self.signed_at.get(identifier, at))
             if not self.is_live(identifier):
                 self.orphans[operator_id] += 1
+
+    def _ask(self, identifier: bytes, root: bytes, sender: bytes, *, after: int = -1, blocks: int = 0) -> Asked:
+        """A claim with a key that the journal has not had."""
+        return ask(identifier, root, sender, self.head.value, max(after, self._forgotten), blocks)
+
+    def _last_turn(self, identifier: bytes) -> int:
+        """The highest turn of all claims for the batch; -1: there was none."""
+        task, asked = self.tasks.get(identifier), (self.claims.get(identifier), self.dead.get(identifier))
+        return max([-1 if task is None else task.turn - 1, *(one.turn for one in asked if one is not None)])
 
     def _have_claims(self, claims: Mapping[bytes, Asked]) -> None:
         """Claims that are in the journal; of two for one batch the later counts, the other ends by `explain`."""

@@ -24,6 +24,7 @@ REPLIES: Final = "replies"
 ABOUT: Final = "about"  # whose journal this is, and how far it is
 SCAN: Final = "scan"  # cursor of the scanner
 END, FIRST = b"end", b"first"  # in ABOUT, as a Place: before END all is scanned, tasks are taken up from FIRST on
+FORGOTTEN: Final = b"forgotten"  # in ABOUT: a turn above those of all claims that no row tells of any more
 OWNER: Final = "aggregator"  # of leases
 
 ID_BYTES: Final = 32

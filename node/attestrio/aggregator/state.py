@@ -14,7 +14,7 @@ import trio
 from trio_util import AsyncValue
 
 from attestrio.aggregator import rows
-from attestrio.aggregator.change import Asked, Change, ask
+from attestrio.aggregator.change import Asked, Change
 from attestrio.aggregator.errors import JournalOfAnotherContract, OrphansFull
 from attestrio.aggregator.memory import Accepted, Memory
 from attestrio.aggregator.metrics import AggregatorMetrics
@@ -106,7 +106,7 @@ class AggregatorState(Memory):
     def _unclaimed(self, signatures: Iterable[Accepted]) -> dict[bytes, Asked]:
         """Claims to be made for those among them that are not on the chain."""
         return {
-            one.identifier: ask(one.identifier, one.root, one.sender, self.head.value)
+            one.identifier: self._ask(one.identifier, one.root, one.sender)
             for one in signatures
             if not (self.is_live(one.identifier) or one.identifier in self.claims or one.identifier in self.dead)
         }
@@ -215,7 +215,7 @@ class AggregatorState(Memory):
             if not before:
                 return False
             last = max(before, key=lambda one: one.turn)
-            again = ask(identifier, last.claim.root, last.claim.sender, self.head.value, last.turn, blocks)
+            again = self._ask(identifier, last.claim.root, last.claim.sender, after=last.turn, blocks=blocks)
             work, ended = [Work(rows.UNKNOWN, _items([again]))], [waiting.key] if waiting is not None else []
             await self._write(lambda: self.journal.ack(rows.UNKNOWN, ended, append=work))
             self.claims[identifier] = again
@@ -258,9 +258,12 @@ class AggregatorState(Memory):
 
     async def _forget_part(self, part: Sequence[bytes]) -> None:
         puts = [Put(table, one, None) for one in part for table in (rows.TASKS, rows.ANSWERS)]
+        forgotten = max([self._forgotten, *map(self._last_turn, part)])  # a new claim for one of them needs a new key
+        puts.append(Put(rows.ABOUT, rows.FORGOTTEN, rows.TURN.pack(forgotten + 1)))
         waiting = [self.claims[one].key for one in part if one in self.claims]
         dead = [self.dead[one].key for one in part if one in self.dead]
         await self._write(lambda: self.journal.ack(rows.UNKNOWN, waiting, put=puts))
+        self._forgotten = forgotten
         for one in part:
             self.tasks.pop(one, None)
             self.answers.pop(one, None)
@@ -286,6 +289,8 @@ class AggregatorState(Memory):
             self.end = Place.from_bytes(raw)
         if (raw := await journal.get(rows.ABOUT, rows.FIRST)) is not None:
             self.first = Place.from_bytes(raw).block
+        if (raw := await journal.get(rows.ABOUT, rows.FORGOTTEN)) is not None:
+            self._forgotten = rows.TURN.unpack(raw)[0] - 1
         self.head.value = self.end.block - 1
         self.keys = {key: rows.unpack(raw, OperatorKey) for key, raw in await self._table(rows.KEYS)}
         self.tasks = {key: rows.unpack(raw, Task) for key, raw in await self._table(rows.TASKS)}

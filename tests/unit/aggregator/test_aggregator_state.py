@@ -349,6 +349,36 @@ async def test_what_is_forgotten_leaves_no_row(tmp_path):
         assert memory_of(await loaded(journal)) == memory_of(state)
 
 
+async def test_a_batch_that_was_dropped_is_asked_for_again_when_it_is_signed_again(tmp_path):
+    """Operators go on sending what was dropped, within the same block and after a restart too."""
+    async with journal_at(tmp_path) as journal:
+        state = await loaded(journal)
+        for _ in range(3):
+            await state.accept([junk(ONE, ROOT)])
+            assert await waiting(journal) == [ONE]
+
+            await state.forget([ONE])
+            assert await waiting(journal) == []
+            state = await loaded(journal)
+
+
+async def test_a_batch_that_is_dropped_while_its_signature_is_written_is_asked_for(tmp_path):
+    async with journal_at(tmp_path) as inner:
+        journal = Disturbed(inner)
+        state = await loaded(journal)
+        await state.add_tasks([task_of(1)])
+
+        async def dropped(_):
+            journal.after = journal._nothing
+            await state.forget([ONE])
+
+        journal.after = dropped
+        await state.accept([junk(ONE, ROOT)])
+
+        assert await waiting(inner) == [ONE]
+        assert memory_of(await loaded(inner)) == memory_of(state)
+
+
 async def test_an_answer_is_recorded_with_what_belongs_to_it(tmp_path):
     async with journal_at(tmp_path) as journal:
         state = await loaded(journal)
