@@ -28,9 +28,10 @@ async def until_it_answers(call):
     [
         ({"appendonly": "no"}, ("appendonly", "no", "yes")),
         ({"appendfsync": "everysec"}, ("appendfsync", "everysec", "always")),
+        ({"no-appendfsync-on-rewrite": "yes"}, ("no-appendfsync-on-rewrite", "yes", "no")),
         ({"maxmemory-policy": "allkeys-lru"}, ("maxmemory-policy", "allkeys-lru", "noeviction")),
     ],
-    ids=["no log", "synced later", "evicts"],
+    ids=["no log", "synced later", "not synced at times", "evicts"],
 )
 async def test_a_server_that_could_forget_what_it_confirmed_is_refused_unless_that_is_allowed(
     redis, nursery, settings, named
@@ -240,6 +241,16 @@ async def command(redis, *words):
 
 async def configure(redis, setting, value):
     await command(redis, "CONFIG", "SET", setting, value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://", "http://127.0.0.1", "unix:///run/redis.sock", "redis://127.0.0.1:port", ""]
+)
+def test_a_url_of_something_else_is_refused_with_how_to_write_it(url):
+    with pytest.raises(RedisUnusable) as refused:
+        RedisJournal(url, "test")
+
+    assert "port" in str(refused.value)
 
 
 def test_without_the_library_the_extra_is_named_in_one_sentence():

@@ -14,6 +14,7 @@ FORMAT = b"1"
 DURABLE = (
     ("appendonly", ("yes",)),
     ("appendfsync", ("always",)),
+    ("no-appendfsync-on-rewrite", ("no",)),
     ("maxmemory-policy", ("noeviction", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl")),
 )
 """Settings, and with which values nothing confirmed is lost: our keys never expire, so `volatile-` leaves them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, Final
@@ -36,6 +37,9 @@ SCRIPT: Final = files("attestrio.journal.redis").joinpath("journal.lua").read_te
 SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 Reply = Any  # of the script: who asks knows what it says
+
+GLOB: Final = re.compile(r"[\\*?\[\]^]")
+ERASED: Final = 1_000  # keys that are looked at together
 
 TIMEOUT_S = 5.0
 
@@ -99,6 +103,21 @@ class RedisJournal:
             self._done.set()
         if running:
             await self._ended.wait()
+
+    async def erase(self) -> None:
+        """Remove all of it, whoever shares it: of a journal that was made to be thrown away. Raises JournalAway."""
+        mine = GLOB.sub(r"\\\g<0>", self._prefix) + "*"
+
+        async def call(client: Redis[bytes]) -> None:
+            place = 0
+            while True:
+                place, keys = await client.scan(place, match=mine, count=ERASED)
+                if keys:
+                    await client.unlink(keys)
+                if not place:
+                    return
+
+        await self._server.ask(call)
 
     # --- writing
 
