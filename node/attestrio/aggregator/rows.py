@@ -7,8 +7,9 @@ back is found in the rows themselves: a batch, an answer on the chain and a key 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -35,14 +36,15 @@ MAX_POINTER: Final = 8192  # characters that are kept of a data pointer; a URL h
 Row = TypeVar("Row", bound=msgspec.Struct)
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
     """A log on the chain: block, and index in it. They sort as the chain does."""
 
     block: int
     index: int = 0
 
     def to_bytes(self) -> bytes:
-        return PLACE.pack(*self)
+        return PLACE.pack(self.block, self.index)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Place:
