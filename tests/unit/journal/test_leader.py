@@ -4,9 +4,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 from attestrio.errors import SafetyError
 from attestrio.journal import Fence, FencedOff, JournalAway, SqliteJournal, while_leading
 from attestrio.kit.blocking import inline
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from suite import examples
 
 
 class Server:
@@ -63,10 +67,10 @@ async def shared(tmp_path):
         nursery.cancel_scope.cancel()
 
 
-async def lead(server: Server, who: str, working, *, task_status=trio.TASK_STATUS_IGNORED):
+async def lead(server: Server, who: str, working, life="", *, task_status=trio.TASK_STATUS_IGNORED):
     with trio.CancelScope() as scope:
         task_status.started(scope)
-        await while_leading(server.seen_by(who), "work", who, working)
+        await while_leading(server.seen_by(who), "work", who + life, working)
 
 
 async def test_the_second_begins_as_soon_as_the_first_has_gone(tmp_path, autojump_clock):
@@ -168,3 +172,40 @@ async def test_giving_up_the_lead_to_a_journal_that_is_away_takes_no_time(tmp_pa
 
         assert (await server.journal.leader("work")).owner == "a"
         assert trio.current_time() == 4
+
+
+@pytest.mark.slow
+@settings(max_examples=examples(25))
+@given(
+    faults=st.lists(
+        st.tuples(st.floats(0.1, 12.0), st.sampled_from("abc"), st.sampled_from(["away", "back", "gone"])), max_size=20
+    )
+)
+def test_whatever_happens_to_them_two_never_work_at_once_and_one_works_in_the_end(tmp_path_factory, faults):
+    notes = []
+
+    async def main() -> None:
+        async with shared(tmp_path_factory.mktemp("lead")) as server, trio.open_nursery() as nursery:
+            lives = {who: await nursery.start(lead, server, who, Working(who, notes), "") for who in "abc"}
+            for number, (wait_s, who, what) in enumerate(faults):
+                await trio.sleep(wait_s)
+                if what == "away":
+                    server.away.add(who)
+                elif what == "back":
+                    server.away.discard(who)
+                else:  # another process takes its place, with a life of its own
+                    lives[who].cancel()
+                    lives[who] = await nursery.start(lead, server, who, Working(who, notes), f" {number}")
+            server.away.clear()
+            await trio.sleep(30)
+            assert notes[-1][2] != "ends"
+            nursery.cancel_scope.cancel()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+    working = None
+    for _, who, what in notes:
+        assert working == (who if what == "ends" else None)
+        working = None if what == "ends" else who
+    tokens = [what for _, _, what in notes if what != "ends"]
+    assert tokens == sorted(set(tokens))
