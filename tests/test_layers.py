@@ -42,7 +42,7 @@ WAITS = {
     "l1/endpoint", "l1/for_web3", "l1/provider", "l1/scan", "l1/shared",
     "aggregator/desk", "aggregator/intake", "aggregator/recording", "aggregator/server", "aggregator/verifying",
     "operator/download", "operator/outbox", "operator/runner", "operator/state", "operator/verify", "operator/work",
-    "aggregator/fillers", "aggregator/sender", "aggregator/steps",
+    "aggregator/fillers", "aggregator/pacing", "aggregator/quote", "aggregator/sender", "aggregator/steps",
     "aggregator/collect", "aggregator/memory", "aggregator/snapshot", "aggregator/state",
     "stream/client", "stream/follow", "stream/live", "stream/server", "stream/wire",
     "stream/bookmarks", "zkevm/nodes_sqlite",

@@ -200,6 +200,42 @@ async def test_row_16c_an_answer_that_a_reorg_took_is_sent_again(tmp_path, autoj
         assert world.metrics.value("attestrio_aggregator_answers_reorged_total") == (0 if pooled else 3)
 
 
+async def test_an_answer_that_was_settled_and_is_gone_all_the_same_is_given_again(tmp_path, autojump_clock):
+    async with world_of(tmp_path, confirmations=2) as world, world.running():
+        batch = world.post(1)
+        await world.until(all_are(world, Phase.CONFIRMED))
+        world.chain.reorg(4, keep={batch})
+        world.chain.mine()
+        await world.scan()
+        assert world.chain.successes() == []
+
+        await world.until(lambda: world.chain.successes() == [batch])
+
+        await world.until(all_are(world, Phase.CONFIRMED))
+        everything_is_right(world)
+
+
+async def test_two_put_off_batches_that_come_back_at_once_do_not_share_a_nonce(tmp_path, autojump_clock):
+    """One takes over what the other held, while that one is asking the chain whether it can go on."""
+    async with world_of(tmp_path) as world, world.running():
+        first = world.post(1)
+        await world.block()
+        world.chain.stuck = True
+        await world.block()
+        world.chain.reorg(2, keep=())
+        await world.block(2)
+        assert world.answer(first).phase is Phase.WAITING
+        world.chain.waiting.append(first)
+        second = world.post(2)
+        await world.block(12)
+        world.chain.stuck = False
+
+        await world.until(all_are(world, Phase.CONFIRMED))
+
+        assert sorted(world.chain.successes()) == sorted([first, second])
+        assert world.chain.nonces() == list(range(len(world.chain.nonces())))
+
+
 # --- row 17
 
 
@@ -370,7 +406,7 @@ async def test_nothing_more_is_sent_while_the_account_cannot(tmp_path, autojump_
         asked = world.chain.asked.count("estimate")
         await world.block(30)
 
-        assert world.sender.steps.hold.why == reason
+        assert world.sender.steps.pace.hold.why == reason
         assert world.metrics.value("attestrio_aggregator_sending_held") == 1
         assert world.chain.asked.count("estimate") - asked <= 5
         assert world.chain.sent == []

@@ -19,11 +19,13 @@ from attestrio.aggregator.answer import NOTHING, ON_ITS_WAY, PUT_OFF, Why
 from attestrio.aggregator.ethereum import EthereumPort
 from attestrio.aggregator.fillers import Fillers
 from attestrio.aggregator.nonces import filler_key
+from attestrio.aggregator.pacing import View
+from attestrio.aggregator.quote import Aggregates
 from attestrio.aggregator.rows import Answer, Phase
 from attestrio.aggregator.sender_metrics import SenderMetrics
 from attestrio.aggregator.settings import SenderSettings
 from attestrio.aggregator.state import AggregatorState
-from attestrio.aggregator.steps import Aggregates, Steps, View, may_be_sent_again
+from attestrio.aggregator.steps import Steps, may_be_sent_again
 from attestrio.errors import SourceError
 
 log = logging.getLogger("attestrio.aggregator")
@@ -86,14 +88,14 @@ class Sender:
     async def _look(self) -> None:
         """Price and nonces, once for each block. Raises SourceError."""
         steps, now = self.steps, trio.current_time()
-        view, head = steps.view, self._state.head.value
+        view, head = steps.pace.view, self._state.head.value
         if view is not None and view.head == head and now - view.at < OLD_BLOCKS * self._settings.block_s:
             await trio.lowlevel.checkpoint()
             return
-        steps.view = None
+        steps.pace.view = None
         price = await self._port.gas_price()
         steps.nonces.used = await self._port.used_nonces()
-        steps.view = View(price, now, head)
+        steps.pace.view = View(price, now, head)
 
     # --- choosing
 
@@ -115,7 +117,7 @@ class Sender:
     def _due(self, identifier: bytes, row: Answer) -> Step | None:
         """What an answer needs that has been begun; None: nothing, or its turn among the next."""
         steps, task, head = self.steps, self._state.tasks.get(identifier), self._state.head.value
-        if not steps.is_due(identifier):
+        if not steps.pace.is_due(identifier):
             return None
         if row.phase is Phase.MINED:
             assert row.mined is not None
@@ -131,10 +133,9 @@ class Sender:
             return None
         if task.void:
             return steps.let_go
-        if identifier not in steps.sent_at:
+        if identifier not in steps.pace.sent_at:
             return steps.send_again
-        late = trio.current_time() - steps.sent_at[identifier] >= self._settings.fees.bump_after_s
-        return steps.bump if late else None
+        return steps.bump if steps.pace.is_late(identifier) else None
 
     def _next(self) -> Iterator[tuple[bytes, Step]]:
         """The oldest batches whose answer can be begun, or taken up again, as far as there is room."""
@@ -142,9 +143,9 @@ class Sender:
         out = sum(1 for one in self.steps.open if answers.get(one, NOTHING).phase in ON_ITS_WAY)
         preparing = sum(1 for one in busy if answers.get(one, NOTHING).phase in PUT_OFF)
         room = self._settings.in_flight - out - preparing
-        if room <= 0 or self.steps.view is None:
+        if room <= 0 or self.steps.pace.view is None:
             return
-        price = self.steps.view.price
+        price = self.steps.pace.view.price
         again = {one for one in self.steps.open if may_be_sent_again(answers.get(one, NOTHING), price)}
         wanted = (one for one in again.union(self._collector.ready) if self._can_begin(one))
         for identifier in heapq.nsmallest(room, wanted, key=lambda one: tasks[one].place):
@@ -154,21 +155,21 @@ class Sender:
         task, row = self._state.tasks.get(identifier), self._state.answers.get(identifier, NOTHING)
         return (
             task is not None and task.is_open and self._state.head.value > task.created
-            and row.phase in PUT_OFF and row.reason != Why.DROPPED
-            and identifier not in self._state.busy and self.steps.is_due(identifier)
+            and (row.phase in PUT_OFF or row.phase is Phase.CONFIRMED) and row.reason != Why.DROPPED
+            and identifier not in self._state.busy and self.steps.pace.is_due(identifier)
         )  # fmt: skip
 
     def _may(self, step: Step) -> bool:
         """Whether this is done now: while nothing may be sent, one batch at a time is tried."""
-        hold, steps = self.steps.hold, self.steps
+        hold, steps = self.steps.pace.hold, self.steps
         if hold is None or step not in (steps.prepare, steps.send_again, steps.bump):
             return True
         return trio.current_time() >= hold.until and not self._state.busy
 
     def _fill(self, nursery: trio.Nursery) -> None:
         """See to nonces that nobody needs. A gap is for the next batch, if there is one at hand."""
-        view, busy, now = self.steps.view, self._state.busy, trio.current_time()
-        if view is None or self.steps.hold is not None:
+        view, busy, now = self.steps.pace.view, self._state.busy, trio.current_time()
+        if view is None or self.steps.pace.hold is not None:
             return
         gaps = self.steps.nonces.gaps()
         self._gap_since = {nonce: self._gap_since.get(nonce, now) for nonce in gaps}
@@ -203,4 +204,4 @@ class Sender:
         answers = self._state.answers
         parked = sum(1 for one in self.steps.open if one in answers and answers[one].phase is Phase.PARKED)
         self._metrics.parked.set(parked)
-        self._metrics.held.set(0 if self.steps.hold is None else 1)
+        self._metrics.held.set(0 if self.steps.pace.hold is None else 1)

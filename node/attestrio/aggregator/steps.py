@@ -12,26 +12,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import trio
-from trio_util import AsyncValue
 
 from attestrio.aggregator import answer as phases
 from attestrio.aggregator.answer import NOTHING, ON_ITS_WAY, PUT_OFF, AnswerRefused, Cure, Refusal, Why, refusal_of
-from attestrio.aggregator.collect import Aggregate
-from attestrio.aggregator.errors import KeysMissing, NotReady
 from attestrio.aggregator.ethereum import EthereumPort, Receipt, gas_and_data
-from attestrio.aggregator.fees import cap, floor, offer
+from attestrio.aggregator.fees import floor, offer
 from attestrio.aggregator.nonces import Nonces
-from attestrio.aggregator.response import response_call
+from attestrio.aggregator.pacing import NEVER, Pace
+from attestrio.aggregator.quote import Aggregates, Quotes
 from attestrio.aggregator.rows import Answer, Attempt, Phase
 from attestrio.aggregator.sender_metrics import SenderMetrics
 from attestrio.aggregator.settings import SenderSettings
 from attestrio.aggregator.state import AggregatorState
 from attestrio.errors import SourceError
 from attestrio.l1.api import TxHash
-from attestrio.l1.errors import CallReverted
 
 log = logging.getLogger("attestrio.aggregator")
 
@@ -41,56 +38,6 @@ MAX_REVERTS: Final = 3  # transactions of one batch that were mined and refused;
 REVERTED_BLOCKS: Final = 100  # until the next, then
 NOT_TAKEN: Final = 1  # times that a node may refuse a transaction for a reason nobody knows; then others get its nonce
 LOOKS: Final = 2  # for a receipt after the nonce is used up, before it counts as another one's
-NEVER: Final = -float("inf")
-CAP_BLOCKS: Final = 10  # the longest wait before a batch that is put off is tried again
-
-
-class Aggregates(Protocol):
-    """What the sender needs of the collector."""
-
-    ready: dict[bytes, float]
-    """Batches with a quorum whose window is over, and since when."""
-    changed: AsyncValue[int]
-    """Grows when `ready` changes."""
-
-    async def aggregate(self, identifier: bytes) -> Aggregate:
-        """What its signatures make. Raises NotReady, KeysMissing, SourceError."""
-        ...
-
-    async def recheck(self, identifier: bytes) -> int:
-        """Check its signatures singly and take bad ones out; how many there were."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """The chain as it was looked at last."""
-
-    price: int
-    at: float
-    """trio's time."""
-    head: int
-    """The last scanned block then."""
-
-
-@dataclass(slots=True)
-class Later:
-    """When to take a batch up again, as long as nobody changes its row."""
-
-    row: Answer | None
-    until: float
-    """trio's time."""
-    below: int | None = None
-    """A price of the node, for what was too dear."""
-
-
-@dataclass(slots=True)
-class Hold:
-    """Nothing is sent. One batch at a time is tried, to see whether that is over."""
-
-    why: Why
-    until: float
-    failures: int = 1
 
 
 @dataclass(slots=True)
@@ -104,17 +51,14 @@ class Steps:
     confirmations: int
     metrics: SenderMetrics
     nonces: Nonces = field(default_factory=Nonces)
-    view: View | None = None
-    """None: has to be read (anew)."""
-    hold: Hold | None = None
-    later: dict[bytes, Later] = field(default_factory=dict)
-    sent_at: dict[bytes, float] = field(default_factory=dict)
-    """When its newest transaction was handed over by this process; trio's time."""
     open: set[bytes] = field(default_factory=set)
     """Batches whose row is not confirmed."""
-    _failures: dict[bytes, int] = field(default_factory=dict)
-    _reverts: dict[bytes, int] = field(default_factory=dict)
-    _looks: dict[bytes, int] = field(default_factory=dict)
+    pace: Pace = field(init=False)
+    quotes: Quotes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pace = Pace(lambda identifier: self.state.answers.get(identifier), self.settings)
+        self.quotes = Quotes(self.collector, self.port, self.settings.fees)
 
     def load(self) -> None:
         """Take the rows of the last term over."""
@@ -137,15 +81,17 @@ class Steps:
 
     async def prepare(self, identifier: bytes) -> None:
         """The first transaction of an answer, or one that replaces those before. Raises AnswerRefused."""
+        if self._lost_nonce(identifier):
+            return
         row = self._row(identifier)
         nonce = row.nonce
-        if nonce is not None and not self.nonces.owns(nonce, identifier):
-            self._put_off_until_used(identifier, row)
-            return
-        data = await self._data(identifier)
+        data = await self.quotes.data(identifier)
         while True:
             at = self.nonces.lowest() if nonce is None else nonce
-            price, gas = await self._priced(data, len(row.attempts), self.nonces.price(at))
+            node = await self._node_price()
+            price, gas = await self.quotes.priced(data, node, len(row.attempts), self.nonces.price(at))
+            if self._lost_nonce(identifier):
+                return
             at = self.nonces.lowest() if nonce is None else nonce
             if floor(self.settings.fees, self.nonces.price(at)) <= price:  # else another nonce is next meanwhile
                 break
@@ -179,6 +125,8 @@ class Steps:
                 raise AnswerRefused(refusal) from exc
             await self.prepare(identifier)  # the base fee is above what these bytes offer
             return
+        if self._lost_nonce(identifier):
+            return
         nonce = self._row(identifier).nonce
         assert nonce is not None
         self.nonces.take(nonce, identifier, attempt.price)
@@ -194,13 +142,12 @@ class Steps:
         elif task is not None and task.verified is not None:
             await self._by_others(identifier, task.verified)
         elif row.nonce is not None and self.nonces.is_over(row.nonce):
-            looks = self._looks[identifier] = self._looks.get(identifier, 0) + 1
-            if looks < LOOKS:  # receipts may lag behind the nonce
-                self._wait(identifier, self.settings.poll_s)
+            if self.pace.looked(identifier) < LOOKS:  # receipts may lag behind the nonce
+                self.pace.wait(identifier, self.settings.poll_s)
                 return
-            del self._looks[identifier]
+            del self.pace.looks[identifier]
             self.nonces.free(row.nonce, identifier)
-            self.later.pop(identifier, None)
+            self.pace.at_once(identifier)
             await self._write(identifier, phases.without_nonce(row, Why.NONCE_TAKEN, now))
 
     async def confirm(self, identifier: bytes) -> None:
@@ -224,12 +171,12 @@ class Steps:
             if self.head >= block + self.confirmations:
                 await self._reorged(identifier, row)
             else:
-                self._wait(identifier, self.settings.block_s)
+                self.pace.wait(identifier, self.settings.block_s)
             return
         if verified is not None and self.head >= max(block, verified) + self.confirmations:
             await self._confirmed(identifier, transaction)
         else:
-            self._wait(identifier, self.settings.block_s)
+            self.pace.wait(identifier, self.settings.block_s)
 
     async def let_go(self, identifier: bytes) -> None:
         """A reorg took the batch: its nonce is for whoever is next."""
@@ -237,57 +184,23 @@ class Steps:
 
     # --- sending
 
-    async def _data(self, identifier: bytes) -> bytes:
-        """What the contract is to be called with. Raises AnswerRefused."""
-        try:
-            aggregate = await self.collector.aggregate(identifier)
-            indices = await self.port.indices(aggregate.task.created, aggregate.non_signers)
-            return response_call(aggregate, indices)
-        except NotReady as exc:
-            raise AnswerRefused(Refusal(Cure.WAIT, Why.NO_QUORUM, str(exc))) from exc
-        except KeysMissing as exc:
-            raise AnswerRefused(Refusal(Cure.WAIT, Why.BAD_AGGREGATE, str(exc))) from exc
-        except CallReverted as exc:  # of the retriever: the operators are those of a block that is gone
-            raise AnswerRefused(Refusal(Cure.WAIT, Why.BAD_AGGREGATE, str(exc))) from exc
-        except SourceError as exc:
-            raise AnswerRefused(refusal_of(exc)) from exc
-
-    async def _priced(self, data: bytes, bumps: int, before: int) -> tuple[int, int]:
-        """(price, gas limit) at which the contract takes the answer now. Raises AnswerRefused."""
-        node, rule = await self._node_price(), self.settings.fees
-        price = offer(rule, node, bumps, before)
-        if price is None:
-            detail = f"the node wants {node} wei per gas, the cap is {cap(rule, node)}, offered before was {before}"
-            raise AnswerRefused(Refusal(Cure.PRICE if cap(rule, node) < node else Cure.WAIT, Why.PRICE, detail))
-        try:
-            return price, await self._gas(data, price)
-        except AnswerRefused as exc:
-            lowest = max(node, floor(rule, before))
-            if exc.refusal.cure is not Cure.PRICE or lowest >= price:
-                raise
-            return lowest, await self._gas(data, lowest)  # dear, but perhaps not too dear without the extra
-
-    async def _gas(self, data: bytes, price: int) -> int:
-        """An estimate is a simulation; where a node does not say why it failed, a call does. Raises AnswerRefused."""
-        try:
-            try:
-                return await self.port.estimate(data, price)
-            except CallReverted as exc:
-                if not exc.data:
-                    await self.port.simulate(data, price, SIMULATED_GAS)
-                raise
-        except SourceError as exc:
-            raise AnswerRefused(refusal_of(exc)) from exc
+    def _lost_nonce(self, identifier: bytes) -> bool:
+        """Whether another has its open nonce now. Whoever that is comes into a block first; nothing is sent before."""
+        nonce = self._row(identifier).nonce
+        if nonce is None or self.nonces.owns(nonce, identifier):
+            return False
+        self.pace.wait(identifier, self.settings.block_s)
+        return True
 
     async def _node_price(self) -> int:
-        if self.view is not None:
-            return self.view.price
+        if self.pace.view is not None:
+            return self.pace.view.price
         return await self._asked(self.port.gas_price())
 
     async def _send(self, identifier: bytes, result: str) -> None:
         """The newest transaction of the row, which is in the journal. Raises AnswerRefused."""
         row = self._row(identifier)
-        self.sent_at[identifier] = trio.current_time()
+        self.pace.sent_at[identifier] = trio.current_time()
         try:
             await self.port.send(row.attempts[-1].raw)
         except SourceError as exc:
@@ -297,11 +210,10 @@ class Steps:
                 await self._not_taken(identifier, refusal)
                 return
         self.metrics.transactions.labels(result).inc()
-        self._failures.pop(identifier, None)
-        self.later.pop(identifier, None)
-        if self.hold is not None:
+        self.pace.worked(identifier)
+        if self.pace.hold is not None:
             log.warning("answers are sent again")
-            self.hold = None
+            self.pace.hold = None
         taken = phases.sent(row, self.state.clock())
         if taken is not row:
             await self.state.set_answer(identifier, taken)
@@ -311,18 +223,18 @@ class Steps:
         log.info("batch %s: not taken: %s", _named(identifier), refusal.detail)
         match refusal.cure:
             case Cure.HIGHER:  # the next step of the price, at once
-                self.view = None
-                self.sent_at[identifier] = NEVER
+                self.pace.view = None
+                self.pace.sent_at[identifier] = NEVER
             case Cure.USED:  # the next look says what by
-                self.view = None
-                self._wait(identifier, self.settings.poll_s)
+                self.pace.view = None
+                self.pace.wait(identifier, self.settings.poll_s)
             case Cure.HOLD:
                 self._hold(refusal)
-                del self.sent_at[identifier]  # never sent: the same bytes are when this is over
-            case Cure.WAIT if self._failed(identifier) <= NOT_TAKEN or refusal.why is Why.AWAY:
-                del self.sent_at[identifier]
+                del self.pace.sent_at[identifier]  # never sent: the same bytes are when this is over
+            case Cure.WAIT if self.pace.failed(identifier) <= NOT_TAKEN or refusal.why is Why.AWAY:
+                del self.pace.sent_at[identifier]
             case _:
-                del self.sent_at[identifier]
+                del self.pace.sent_at[identifier]
                 raise AnswerRefused(refusal)
 
     # --- what follows from a refusal
@@ -342,15 +254,16 @@ class Steps:
                           refusal.detail)  # fmt: skip
                 await self._put_off(identifier, Phase.WAITING if removed else Phase.PARKED, refusal)
             case Cure.PRICE:
-                await self._put_off(identifier, Phase.PARKED, refusal, below=await self._node_price())
+                below = None if self.pace.view is None else self.pace.view.price
+                await self._put_off(identifier, Phase.PARKED, refusal, below)
             case Cure.PARK:
                 await self._put_off(identifier, Phase.PARKED, refusal)
             case Cure.WAIT if row.phase in ON_ITS_WAY and refusal.why is not Why.NO_TASK:
-                often = self._failed(identifier) > NOT_TAKEN and refusal.why is not Why.AWAY
-                if often and not self._is_out(identifier):  # nobody takes it: not the next ones' loss
+                often = self.pace.failed(identifier) > NOT_TAKEN and refusal.why is not Why.AWAY
+                if often and not self.pace.is_out(identifier):  # nobody takes it: not the next ones' loss
                     await self._put_off(identifier, Phase.PARKED, refusal)
             case _:
-                self.view = None
+                self.pace.view = None
                 await self._put_off(identifier, Phase.WAITING, refusal)
 
     async def _settle(self, identifier: bytes) -> None:
@@ -359,7 +272,7 @@ class Steps:
         try:
             found = await self._receipt_of(row)
         except AnswerRefused:
-            self._failed(identifier)
+            self.pace.failed(identifier)
             return
         if found is not None:
             await self._mined(identifier, row, *found)
@@ -376,18 +289,12 @@ class Steps:
             await self._write(identifier, row)
         if row.nonce is not None:
             self.nonces.loosen(row.nonce, identifier)
-        self.sent_at.pop(identifier, None)
-        self._failed(identifier, below)
-
-    def _put_off_until_used(self, identifier: bytes, row: Answer) -> None:
-        """Somebody else has its nonce now: nothing of this batch is sent until that is in a block."""
-        self._wait(identifier, self.settings.block_s)
+        self.pace.sent_at.pop(identifier, None)
+        self.pace.failed(identifier, below)
 
     def _hold(self, refusal: Refusal) -> None:
-        failures = 1 if self.hold is None else self.hold.failures + 1
-        if self.hold is None or self.hold.why is not refusal.why:
+        if self.pace.hold_all(refusal.why):
             log.error("nothing is sent: %s: %s", refusal.why.value, refusal.detail)
-        self.hold = Hold(refusal.why, trio.current_time() + self._wait_s(failures), failures)
 
     # --- ends
 
@@ -400,8 +307,8 @@ class Steps:
         return None
 
     async def _mined(self, identifier: bytes, row: Answer, transaction: bytes, receipt: Receipt) -> None:
-        self._looks.pop(identifier, None)
-        self.later.pop(identifier, None)
+        self.pace.looks.pop(identifier, None)
+        self.pace.at_once(identifier)
         now = self.state.clock()
         if receipt.succeeded:
             self.metrics.latency_s.observe(max(now - row.attempts[0].at, 0.0))
@@ -414,27 +321,27 @@ class Steps:
             self.nonces.free(row.nonce, identifier)
         row = phases.reverted(row, transaction, now)
         self.metrics.put_off.labels(Why.REVERTED.value).inc()
-        reverts = self._reverts[identifier] = self._reverts.get(identifier, 0) + 1
+        reverts = self.pace.reverted(identifier)
         if reverts >= MAX_REVERTS:
             log.error("batch %s: %d transactions were mined and refused", _named(identifier), reverts)
             row = phases.put_off(row, Phase.PARKED, Why.REVERTED, row.detail, now)
         await self._write(identifier, row)
-        self._wait(identifier, REVERTED_BLOCKS * self.settings.block_s if reverts >= MAX_REVERTS else 0.0)
+        self.pace.wait(identifier, REVERTED_BLOCKS * self.settings.block_s if reverts >= MAX_REVERTS else 0.0)
 
     async def _by_others(self, identifier: bytes, block: int) -> None:
         row = self._row(identifier)
         if row.nonce is not None:
             self.nonces.loosen(row.nonce, identifier)
-        self.later.pop(identifier, None)
+        self.pace.at_once(identifier)
         await self._write(identifier, phases.mined(row, block, b"", self.state.clock()))
 
     async def _reorged(self, identifier: bytes, row: Answer) -> None:
         """It was in a block and is not: sent again, with the same bytes where they are left."""
         log.warning("batch %s: its answer is gone from the chain", _named(identifier))
         self.metrics.reorgs.inc()
-        self.view = None  # nonces are open again
-        self.sent_at.pop(identifier, None)
-        self.later.pop(identifier, None)
+        self.pace.view = None  # nonces are open again
+        self.pace.sent_at.pop(identifier, None)
+        self.pace.at_once(identifier)
         await self._write(identifier, phases.unmined(row, self.state.clock()))
 
     async def _confirmed(self, identifier: bytes, transaction: bytes) -> None:
@@ -451,25 +358,20 @@ class Steps:
     def forget(self, identifier: bytes) -> None:
         """Nothing is left to be done for it."""
         self.open.discard(identifier)
-        self.later.pop(identifier, None)
-        self.sent_at.pop(identifier, None)
-        for counts in (self._failures, self._reverts, self._looks):
-            counts.pop(identifier, None)
+        self.pace.forget(identifier)
 
     @property
     def head(self) -> int:
         return self.state.head.value
 
     def _row(self, identifier: bytes) -> Answer:
-        return self.state.answers.get(identifier, NOTHING)
+        """What was done so far: nothing, also where a reorg took what was settled long ago."""
+        row = self.state.answers.get(identifier, NOTHING)
+        return NOTHING if row.phase is Phase.CONFIRMED else row
 
     async def _write(self, identifier: bytes, row: Answer) -> None:
         self.open.add(identifier)
         await self.state.set_answer(identifier, row)
-
-    def _is_out(self, identifier: bytes) -> bool:
-        """Whether the network has taken a transaction of it from this process."""
-        return self.sent_at.get(identifier, NEVER) > NEVER
 
     async def _asked(self, question: Awaitable[T]) -> T:
         """An answer of the chain; AnswerRefused where there is none."""
@@ -477,32 +379,6 @@ class Steps:
             return await question
         except SourceError as exc:
             raise AnswerRefused(refusal_of(exc)) from exc
-
-    def _failed(self, identifier: bytes, below: int | None = None) -> int:
-        """Once more: how often in a row. It is left alone for a time that grows."""
-        failures = self._failures[identifier] = self._failures.get(identifier, 0) + 1
-        self._wait(identifier, self._wait_s(failures), below)
-        return failures
-
-    def _wait(self, identifier: bytes, wait_s: float, below: int | None = None) -> None:
-        row = self.state.answers.get(identifier)
-        self.later[identifier] = Later(row, trio.current_time() + wait_s, below)
-
-    def _wait_s(self, failures: int) -> float:
-        chain = self.settings.chain
-        return chain[failures - 1] if failures <= len(chain) else CAP_BLOCKS * self.settings.block_s
-
-    def is_due(self, identifier: bytes) -> bool:
-        """Whether its time has come: also when its row is another than the one that was to wait."""
-        later = self.later.get(identifier)
-        if later is None or later.row is not self.state.answers.get(identifier):
-            return True
-        if trio.current_time() < later.until:
-            return False
-        return later.below is None or (self.view is not None and self.view.price < later.below)
-
-
-SIMULATED_GAS: Final = 2_000_000  # several times what an answer takes
 
 
 def is_firm(row: Answer) -> bool:
