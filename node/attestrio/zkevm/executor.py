@@ -218,7 +218,10 @@ class Executor:
         self.state.drop_block()
 
     def finish_block(self) -> Built:
-        """Roots and header; the state is then at the end of this block. Raises StorageUnusable."""
+        """Roots and header; the state is then at the end of this block.
+
+        Raises StorageUnusable, after which the block can only be dropped.
+        """
         env, outcomes, root = self.env, self.outcomes, self._block_info_root()
         write_after(self.state, root)
         tip = self.state.tip
