@@ -68,6 +68,12 @@ class Recording:
         if write.error is not None:
             raise Unavailable(write.error.why, write.error.result)
 
+    def has(self, state: AggregatorState, accepted: Accepted) -> bool:
+        """Whether this very signature is on its way, and so was verified before."""
+        pair = accepted.identifier, accepted.operator_id
+        write = self._under_way.get((state, pair)) or self._waiting.get(state, {}).get(pair)
+        return write is not None and write.accepted == accepted
+
     def note(self, state: AggregatorState, accepted: Accepted, first: bytes, peer: str) -> None:
         """Have a second, different signature kept as evidence, the first of its operator for this batch, if there is
         room. It holds up nobody."""

@@ -11,7 +11,7 @@ from attestrio.aggregator.intake import candidate_untrusted
 from attestrio.aggregator.refusals import NilSignature, Unavailable, UnusablePoint, WrongIdentifier
 from attestrio.aggregator.rows import Evidence
 from attestrio.aggregator.settings import CollectSettings
-from attestrio.bls import BadPoint, G1, to_limbs
+from attestrio.bls import G1, BadPoint, to_limbs
 from attestrio.gorpc.messages import Point
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,16 +30,16 @@ P = 2188824287183927522224640574525727508869631115729782366268903789464522620858
 
 def test_the_desk_says_why_nothing_can_be_recorded():
     desk = Desk()
-    with pytest.raises(Unavailable, match="^temporary: starting$"):
+    with pytest.raises(Unavailable, match=r"^temporary: starting$"):
         desk.needed()
 
     with desk.open_for("a core"):
         assert desk.needed() == "a core"
 
-    with pytest.raises(Unavailable, match="^temporary: not the leader$"):
+    with pytest.raises(Unavailable, match=r"^temporary: not the leader$"):
         desk.needed()
     desk.shut(Absent.STORE_AWAY)
-    with pytest.raises(Unavailable, match="^temporary: the store does not answer$"):
+    with pytest.raises(Unavailable, match=r"^temporary: the store does not answer$"):
         desk.needed()
 
 
@@ -72,12 +72,12 @@ BAD_POINTS = {
 
 @pytest.mark.parametrize("point", BAD_POINTS.values(), ids=list(BAD_POINTS))
 def test_a13_what_is_no_point_is_no_signature(point):
-    with pytest.raises(UnusablePoint, match="^permanent: bad signature$"):
+    with pytest.raises(UnusablePoint, match=r"^permanent: bad signature$"):
         candidate_untrusted(replace(GOOD, signature=point))
 
 
 def test_a13_a_nil_signature_is_refused_in_go_s_words():
-    with pytest.raises(NilSignature, match="^invalid response: nil signature$"):
+    with pytest.raises(NilSignature, match=r"^invalid response: nil signature$"):
         candidate_untrusted(replace(GOOD, signature=None))
 
 
@@ -91,7 +91,7 @@ def test_a13_a_nil_signature_is_refused_in_go_s_words():
     ids=lambda changes: next(iter(changes)),
 )
 def test_row_18_the_identifier_has_to_be_that_of_root_and_sender(changes):
-    with pytest.raises(WrongIdentifier, match="^permanent: bad batch identifier$"):
+    with pytest.raises(WrongIdentifier, match=r"^permanent: bad batch identifier$"):
         candidate_untrusted(replace(GOOD, **changes))
 
 
@@ -391,6 +391,32 @@ async def test_signatures_that_wait_are_recorded_together(autojump_clock, tmp_pa
         assert answers == [0] * 21
         assert place.counts("records") == 2
         assert {number: len(state.signed[batch(number)[0]]) for number in (1, 2, 3)} == {1: 7, 2: 7, 3: 7}
+
+
+async def test_a_signature_that_is_being_recorded_is_not_verified_again(autojump_clock, tmp_path):
+    async with office(tmp_path) as place:
+        slow = Disturbed(place.journal)
+        await place.term(journal=slow)
+
+        async def pause(_):
+            await trio.sleep(1)
+
+        slow.before = pause
+        answers = []
+
+        async def ask(after_s, response):
+            client = await place.client()
+            await trio.sleep(after_s)
+            answers.append((await told(client, response), trio.current_time()))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, 0, response_of(ONE, 1))
+            nursery.start_soon(ask, 0.5, response_of(ONE, 1))
+            nursery.start_soon(ask, 0.6, response_of(ONE, 1, signed=batch(2)[0]))
+
+        assert answers == [("permanent: bad signature", 0.6), (0, 1.0), (0, 1.0)]
+        assert place.counts("verified_signatures", result="good") == 1
+        assert place.counts("records") == 1
 
 
 async def test_one_operator_s_full_orphans_do_not_hold_up_the_others(autojump_clock, tmp_path):
