@@ -81,3 +81,13 @@ class WrongParent(SafetyError):
     def __init__(self, number: int, got: bytes, tip: int, want: bytes) -> None:
         super().__init__(f"block {number} on root {got.hex()}, the state is at the end of block {tip}, {want.hex()}")
         self.number, self.got, self.tip, self.want = number, got, tip, want
+
+
+class UnknownCounter(SetupError):
+    """A limit was given for a counter that does not exist."""
+
+    code: ClassVar[str] = "unknown_counter"
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"no counter is called {name!r}, there are {', '.join(known)}")
+        self.name, self.known = name, known
