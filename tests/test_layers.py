@@ -40,7 +40,7 @@ WAITS = {
     "journal/redis/server",
     "journal/rows", "journal/sqlite",
     "l1/endpoint", "l1/for_web3", "l1/provider", "l1/scan", "l1/shared",
-    "aggregator/desk", "aggregator/intake", "aggregator/recording", "aggregator/server", "aggregator/verifying",
+    "aggregator/desk", "aggregator/intake", "aggregator/recording", "aggregator/runner", "aggregator/server", "aggregator/verifying",
     "operator/download", "operator/outbox", "operator/runner", "operator/state", "operator/verify", "operator/work",
     "aggregator/fillers", "aggregator/pacing", "aggregator/quote", "aggregator/sender", "aggregator/steps",
     "aggregator/collect", "aggregator/memory", "aggregator/snapshot", "aggregator/state",

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from attestrio.app import RunningNode
 from attestrio.cli.logs import set_up_logs
-from attestrio.cli.output import Output, say
+from attestrio.cli.output import Output, Usage, say
 from attestrio.cli.signals import until_signal
 from attestrio.errors import PeerError, SafetyError, SetupError
 from attestrio.kit.datadir import DataDirUnwritable
@@ -32,6 +32,7 @@ from attestrio.sim.cluster import MAIN, Cluster, ClusterSpec
 from attestrio.store.certificates import open_certificates
 
 DEFAULT_ATTESTERS = 4
+DEFAULT_OPERATORS = 4
 ROWS = 10  # newest certificates in the table
 NETWORK_S = 1.0  # between two batches; with less the limits of the network's methods are lifted
 MAX_COLUMNS = 8  # attesters that get a column each on a terminal of 80
@@ -78,7 +79,17 @@ def devnet(
         bool, Parameter(negative="", help="Commit the batches on an Ethereum of its own; attesters look there.")
     ] = False,
     anvil: Annotated[
-        Path | None, Parameter(help="Program for --chain; otherwise ATTESTRIO_ANVIL, the PATH or node_modules.")
+        Path | None,
+        Parameter(help="Program for --chain and --aligned; otherwise ATTESTRIO_ANVIL, the PATH or node_modules."),
+    ] = None,
+    aligned: Annotated[
+        bool, Parameter(negative="", help="Aligned instead: operators and an aggregator, on an Ethereum of its own.")
+    ] = False,
+    operators: Annotated[
+        int | None, Parameter(validator=validators.Number(gte=1, lte=9), help="With --aligned: how many; 4.")
+    ] = None,
+    redis: Annotated[
+        str | None, Parameter(help="With --aligned: URL of a Redis for the aggregator's journal; otherwise a file.")
     ] = None,
     output: Output = Output(),
 ) -> int:
@@ -87,6 +98,16 @@ def devnet(
     Example: attestrio devnet --batches 5
     """
     set_up_logs("auto", "warning")
+    if aligned:
+        refuse_beside("--aligned", {"--chain": chain, "--data-dir": data_dir, "--attesters": attesters})
+        from attestrio.cli.devnet_aligned import run_aligned  # here, because its imports take half a second
+        from attestrio.sim.aligned import AlignedSpec
+
+        spec = AlignedSpec(
+            operators or DEFAULT_OPERATORS, batches, every, redis_url=redis or "", anvil=find_anvil(anvil)
+        )
+        return run_aligned(spec, output)
+    refuse_without("--aligned", {"--operators": operators, "--redis": redis})
     # with more attesters than have to sign, one of them is late for many a batch: no news where all run in one process
     logging.getLogger("attestrio.attester").setLevel(logging.ERROR)
     with folder(data_dir) as path:
@@ -96,6 +117,20 @@ def devnet(
         if batches is not None and code == 0:
             summarise(cluster, done, output)
     return code
+
+
+def refuse_beside(option: str, others: Mapping[str, object]) -> None:
+    """Raises Usage for the first of `others` that is given."""
+    for name, value in others.items():
+        if value:
+            raise Usage(f"{name} has no meaning beside {option}")
+
+
+def refuse_without(option: str, others: Mapping[str, object]) -> None:
+    """Raises Usage for the first of `others` that is given."""
+    for name, value in others.items():
+        if value:
+            raise Usage(f"{name} is for {option}")
 
 
 @contextmanager

@@ -37,6 +37,7 @@ PLACES = {
     "receipt": "receipt:app",
     "equivocation": "equivocation:app",
     "operator": "operator:app",
+    "aggregator": "aggregator:app",
     "stream": "stream:app",
     "rollback": "rollback:rollback",
     "epoch": "rollback:epoch",

@@ -54,6 +54,7 @@ __all__ = [
 
 log = logging.getLogger("attestrio.http")
 
+CLOSE_S = 1.0
 MAX_BODY = 1 << 20  # 1 MiB: a genesis of 5,000 attesters is about 0.5 MiB
 
 BACKLOG = 1024  # connections the system keeps until we accept them; with fewer, a burst of clients has to try again
@@ -116,6 +117,12 @@ def client(
 def memory_client(app: App, url: str = "http://memory/") -> httpx.AsyncClient:
     """A client that calls `app` in this task, without sockets: what stories with virtual time use."""
     return client(url, transport=httpx.ASGITransport(app))
+
+
+async def close_client(http: httpx.AsyncClient) -> None:
+    """Close all its connections, when cancelled too: httpx itself stops after the first one then."""
+    with trio.move_on_after(CLOSE_S, shield=True):  # one over TLS says goodbye, and its peer may not listen
+        await http.aclose()
 
 
 async def post_bounded(

@@ -10,7 +10,16 @@ import httpx
 import trio
 from msgspec import Raw
 
-from attestrio.kit.http import AnswerGarbled, AnswerTooLate, BadHttpStatus, Unreachable, client, post_bounded, shown
+from attestrio.kit.http import (
+    AnswerGarbled,
+    AnswerTooLate,
+    BadHttpStatus,
+    Unreachable,
+    client,
+    close_client,
+    post_bounded,
+    shown,
+)
 from attestrio.kit.jsonrpc import encode_request
 from attestrio.l1 import wire
 from attestrio.l1.errors import ChainChanged, RateLimited
@@ -75,7 +84,7 @@ class Endpoint:
         return await self._ask(method, params, read)
 
     async def aclose(self) -> None:
-        await self._http.aclose()
+        await close_client(self._http)
 
     async def _ask(self, method: str, params: tuple[object, ...], read: Callable[[Raw, str], T]) -> T:
         if self.rests_for_s > 0:

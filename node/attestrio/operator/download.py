@@ -25,6 +25,7 @@ from attestrio.kit.http import (
     BadUrl,
     Unreachable,
     client,
+    close_client,
     shown,
 )
 from attestrio.kit.retry import Schedule
@@ -82,7 +83,7 @@ class Downloader:
 
     async def __aexit__(self, *_: object) -> None:
         for one in self._clients.values():
-            await one.aclose()
+            await close_client(one)
 
     async def fetch(self, pointer: str, read: Callable[[bytes], Awaitable[T]]) -> T:
         """What `read` makes of the first answer that it accepts.
