@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent / "node" / "attestrio"
 RANK = {
     "errors": 0, "kit": 1, "schema": 2, "bls": 2, "roles": 3,
     "duty": 4, "store": 4, "journal": 4, "l1": 4, "gorpc": 4, "stream": 4,
-    "status": 5, "zkevm": 5, "mainnode": 6, "quorum": 6, "batches": 7, "protection": 7, "operator": 7,
+    "status": 5, "zkevm": 5, "mainnode": 6, "quorum": 6, "batches": 7, "protection": 7, "operator": 7, "sequencer": 7,
     "attester": 8, "gossip": 8, "aggregator": 8, "resequence": 8,
     "configuring": 9, "web": 9, "config": 10, "app": 11, "sim": 12, "cli": 13,
 }  # fmt: skip
@@ -40,7 +40,8 @@ WAITS = {
     "journal/redis/server",
     "journal/rows", "journal/sqlite",
     "l1/endpoint", "l1/for_web3", "l1/provider", "l1/scan", "l1/shared",
-    "aggregator/desk", "aggregator/intake", "aggregator/recording", "aggregator/runner", "aggregator/server", "aggregator/verifying",
+    "aggregator/desk", "aggregator/intake", "aggregator/recording", "aggregator/runner",
+    "aggregator/server", "aggregator/verifying",
     "operator/download", "operator/outbox", "operator/runner", "operator/state", "operator/verify", "operator/work",
     "aggregator/fillers", "aggregator/pacing", "aggregator/quote", "aggregator/sender", "aggregator/steps",
     "aggregator/collect", "aggregator/memory", "aggregator/snapshot", "aggregator/state",
@@ -48,7 +49,7 @@ WAITS = {
     "stream/bookmarks", "zkevm/nodes_sqlite",
     "aggregator/garbage", "aggregator/lookup", "aggregator/recovery", "aggregator/telemetry",
     "aggregator/tracing",
-    "zkevm/state_sqlite",
+    "zkevm/state_sqlite", "sequencer/db",
     "app", "sim", "cli",
 }  # fmt: skip
 

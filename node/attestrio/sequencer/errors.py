@@ -1,0 +1,79 @@
+"""What can be wrong with a chain that is being built: its database, its stream, its genesis, or what it is told."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from attestrio.errors import SafetyError, SetupError, SourceError
+
+
+class LeafMissing(SourceError):
+    """A block is to take over a leaf of the L1 info tree that has not been read from L1 yet."""
+
+    code: ClassVar[str] = "leaf_missing"
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"leaf {index} of the L1 info tree is not known here")
+        self.index = index
+
+
+class UnwindRefused(SetupError):
+    """There is no going back to the end of that batch; nothing was changed."""
+
+    code: ClassVar[str] = "unwind_refused"
+
+    def __init__(self, batch: int, why: str) -> None:
+        super().__init__(f"batch {batch}: {why}")
+        self.batch = batch
+
+
+class OtherChain(SetupError):
+    """The database holds another chain than the one that is configured."""
+
+    code: ClassVar[str] = "other_chain"
+
+    def __init__(self, got: int, want: int) -> None:
+        super().__init__(f"the database is of chain {got}, configured is {want}")
+        self.got, self.want = got, want
+
+
+class StreamMissing(SetupError):
+    """The stream is empty and the database is not: it was moved away, or is another one. Put it back."""
+
+    code: ClassVar[str] = "stream_missing"
+
+    def __init__(self, batch: int, block: int) -> None:
+        super().__init__(f"the stream is empty, the database is at batch {batch}, block {block}: put the stream back")
+        self.batch, self.block = batch, block
+
+
+class StreamDiverged(SafetyError):
+    """Stream and database have different blocks of the same number: one of them is of another chain or another past."""
+
+    code: ClassVar[str] = "stream_diverged"
+
+    def __init__(self, block: int, got: bytes, want: bytes) -> None:
+        super().__init__(f"block {block} is {got.hex()} in the stream and {want.hex()} in the database")
+        self.block, self.got, self.want = block, got, want
+
+
+class BadGenesis(SetupError):
+    """A file that describes how the chain begins cannot be read, or lacks something."""
+
+    code: ClassVar[str] = "bad_genesis"
+
+
+class GenesisMismatch(SetupError):
+    """The accounts the chain begins with do not give the state root that its configuration names."""
+
+    code: ClassVar[str] = "genesis_mismatch"
+
+    def __init__(self, got: bytes, want: bytes) -> None:
+        super().__init__(f"the accounts give the state root {got.hex()}, the configuration names {want.hex()}")
+        self.got, self.want = got, want
+
+
+class InjectedRefused(SetupError):
+    """The transaction of batch 1 cannot be executed."""
+
+    code: ClassVar[str] = "injected_refused"
