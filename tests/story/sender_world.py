@@ -94,6 +94,8 @@ class StubEthereum:
         self.send_fault = None
         self.slow: set[bytes] = set()
         """Batches whose estimate never comes."""
+        self.gates: dict[bytes, trio.Event] = {}
+        """What answers about a batch wait for."""
         self.down = None
         self.asked: list[str] = []
         self.kill = lambda point: None
@@ -210,6 +212,8 @@ class StubEthereum:
         tx = Tx(0, price, data, b"")
         if tx.identifier in self.slow:
             await trio.sleep_forever()
+        if tx.identifier in self.gates:
+            await self.gates[tx.identifier].wait()
         refused = self._why_not(tx, self.tip) or self.refuses.get(tx.identifier)
         if refused is not None:
             raise refused

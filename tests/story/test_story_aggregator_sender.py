@@ -215,27 +215,6 @@ async def test_an_answer_that_was_settled_and_is_gone_all_the_same_is_given_agai
         everything_is_right(world)
 
 
-async def test_two_put_off_batches_that_come_back_at_once_do_not_share_a_nonce(tmp_path, autojump_clock):
-    """One takes over what the other held, while that one is asking the chain whether it can go on."""
-    async with world_of(tmp_path) as world, world.running():
-        first = world.post(1)
-        await world.block()
-        world.chain.stuck = True
-        await world.block()
-        world.chain.reorg(2, keep=())
-        await world.block(2)
-        assert world.answer(first).phase is Phase.WAITING
-        world.chain.waiting.append(first)
-        second = world.post(2)
-        await world.block(12)
-        world.chain.stuck = False
-
-        await world.until(all_are(world, Phase.CONFIRMED))
-
-        assert sorted(world.chain.successes()) == sorted([first, second])
-        assert world.chain.nonces() == list(range(len(world.chain.nonces())))
-
-
 # --- row 17
 
 
@@ -282,10 +261,12 @@ async def test_row_17c_a_fee_above_the_limit_is_parked_until_the_price_falls(tmp
 async def test_row_17c_one_that_cannot_pay_lets_others_have_its_nonce(tmp_path, autojump_clock):
     async with world_of(tmp_path) as world, world.running():
         poor = world.post(1, limit=5 * BASE * GAS)
-        rich = [world.post(number) for number in range(2, 6)]
         await world.block()
         world.chain.stuck = True
-        await world.block()
+        rich = [world.post(number) for number in range(2, 6)]
+        await world.block(2)
+        assert [nonce for _, nonce, _ in world.chain.offers(poor)] == [0]
+        assert len(world.chain.pool) == 5
         world.chain.stuck = False
         world.chain.set_price(10 * BASE)
 
@@ -316,6 +297,35 @@ async def test_a_parked_answer_that_is_still_in_the_pool_is_sent_when_the_price_
 
         everything_is_right(world)
         assert len(world.chain.offers(batch)) == 1
+
+
+@pytest.mark.parametrize("price", [BASE, 2 * BASE], ids=["with the same bytes", "with a new price"])
+async def test_who_loses_its_nonce_while_it_asks_the_chain_sends_nothing_with_it(tmp_path, autojump_clock, price):
+    async with world_of(tmp_path) as world, world.running():
+        slow = world.post(1, limit=5 * BASE * GAS)
+        await world.block()
+        world.chain.stuck = True
+        await world.block()
+        world.chain.set_price(10 * BASE)
+        await world.block(10)
+        assert world.answer(slow).phase is Phase.PARKED
+        gate = world.chain.gates[slow] = trio.Event()
+        world.chain.set_price(price)
+        other = world.post(2)
+        await world.block(12)
+        assert slow in world.state.busy
+        ((_, nonce, _), *_) = world.chain.offers(other)
+        assert nonce == world.answer(slow).nonce
+
+        gate.set()
+        await settle()
+        sent = len(world.chain.offers(slow))
+        world.chain.stuck = False
+        await world.until(all_are(world, Phase.CONFIRMED))
+
+        everything_is_right(world)
+        assert sent == 1
+        assert world.chain.offers(slow)[-1][1] == nonce + 1
 
 
 # --- one batch never blocks another
