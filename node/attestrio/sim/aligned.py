@@ -195,7 +195,7 @@ class AlignedNet:
         folder = self.data_dir / f"operator-{number + 1}"
         folder.mkdir(exist_ok=True)
         journal = SqliteJournal(folder / "operator.db")
-        async with trio.open_nursery() as nursery, Downloader(DownloadSettings(allow_private=True)) as downloader:
+        async with Downloader(DownloadSettings(allow_private=True)) as downloader, trio.open_nursery() as nursery:
             await nursery.start(journal.run)
             runner = OperatorRunner(
                 journal, self.manager.anvil.provider, self.manager.address, key, HashVerifier(), downloader,
