@@ -14,6 +14,10 @@ from pathlib import Path
 
 import attestrio
 import trio
+from attestrio.aggregator.metrics import AggregatorMetrics
+from attestrio.aggregator.sender_metrics import SenderMetrics
+from attestrio.aggregator.server_metrics import ServerMetrics
+from attestrio.aggregator.telemetry import Telemetry
 from attestrio.app import run_node
 from attestrio.config import (
     BatchesSection,
@@ -136,7 +140,7 @@ def metrics() -> tuple[MetricDoc, ...]:
             gossip=GossipSection(bind="127.0.0.1:0", node_key=Secret(NodeSecretKey.generate().to_text())),
         )
         of_node = trio.run(_registry, config)
-    return tuple(sorted({*of_node, *_of_operator()}, key=lambda doc: doc.name))
+    return tuple(sorted({*of_node, *_of_operator(), *_of_aggregator()}, key=lambda doc: doc.name))
 
 
 def _of_operator() -> tuple[MetricDoc, ...]:
@@ -145,6 +149,16 @@ def _of_operator() -> tuple[MetricDoc, ...]:
     state = OperatorState(SqliteJournal("unused"), OperatorMetrics(registry))
     chain = L1Provider([Endpoint("http://127.0.0.1:9", 1)])
     LogScanner(chain, wanted(Address(bytes(20))), EventSink(state), ScanSettings(BlockNumber(0)), metrics=registry)
+    return registry.describe()
+
+
+def _of_aggregator() -> tuple[MetricDoc, ...]:
+    """What an aggregator has; its scanner's series are those of the operator's."""
+    registry = Metrics()
+    AggregatorMetrics(registry)
+    SenderMetrics(registry)
+    ServerMetrics(registry)
+    Telemetry(None, registry)
     return registry.describe()
 
 
@@ -165,8 +179,9 @@ def metrics_page() -> str:
     lines = [
         "# Metrics",
         "",
-        "Made by `docs/generate.py` from the registries of a node that runs and of an operator, whose series are",
-        "`attestrio_operator_*` and those of its scanner. Names and labels are stable. A node lacks the",
+        "Made by `docs/generate.py` from the registries of a node that runs, of an operator and of an aggregator. The",
+        "series of the last two are `attestrio_operator_*` and `attestrio_aggregator_*`, and those of their scanners.",
+        "Names and labels are stable. A node lacks the",
         "series of parts it does not have: one without a key signs nothing. Series whose labels are known are",
         "there from the start, at 0; the number of a batch is NaN while nobody knows it. `attestrio_build_info` and",
         "`attestrio_process_*` come on top.",
