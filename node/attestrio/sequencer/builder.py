@@ -20,7 +20,7 @@ from typing import Final
 from attestrio.sequencer.db import ChainDb
 from attestrio.sequencer.errors import LeafMissing, OtherChain
 from attestrio.sequencer.leaves import Leaf, Leaves
-from attestrio.sequencer.meter import BatchMeter, Meters, NoMeter, no_meter
+from attestrio.sequencer.meter import BatchMeter, Meters, NoMeter, meters_of
 from attestrio.sequencer.sealed import BatchHead, SealedBatch, SealedBlock, SealedTx
 from attestrio.sequencer.settings import BLOCK_DATA, Rules
 from attestrio.stream.messages import ZERO, BatchType
@@ -78,12 +78,12 @@ class BatchBuilder:
     batch under way is over: begin anew with another builder, at what `db` then ends with.
     """
 
-    def __init__(self, db: ChainDb, rules: Rules, leaves: Leaves, meters: Meters = no_meter) -> None:
-        """Raises OtherChain, MissingExtra."""
+    def __init__(self, db: ChainDb, rules: Rules, leaves: Leaves, meters: Meters | None = None) -> None:
+        """`meters`: who counts, if not as the rules say. Raises OtherChain, UnknownCounter, MissingExtra."""
         if db.chain_id not in (None, rules.chain_id):
             raise OtherChain(db.chain_id or 0, rules.chain_id)
         self.db, self.rules = db, rules
-        self._leaves, self._meters = leaves, meters
+        self._leaves, self._meters = leaves, meters or meters_of(rules)
         self._executor = Executor(db.state, db.smt, rules.chain)
         self._batch: _Batch | None = None
         self._block: _Block | None = None
@@ -98,10 +98,10 @@ class BatchBuilder:
         fork, depth = self.rules.fork_of(number), self.db.state.tip.depth
         if not FIRST_FORK <= fork <= LAST_FORK:
             raise ForkUnsupported(fork, FIRST_FORK, LAST_FORK)
-        # What is injected has been accepted on L1 already, whatever it takes.
-        free = kind == BatchType.INJECTED or not self.rules.counters
         head = BatchHead(number, kind, fork, depth)
-        self._batch = _Batch(head, NoMeter() if free else self._meters(fork, depth))
+        # What is injected has been accepted on L1 already, whatever it takes.
+        meter = NoMeter() if kind == BatchType.INJECTED else self._meters(fork, depth)
+        self._batch = _Batch(head, meter)
         return head
 
     @property
@@ -255,7 +255,7 @@ class BatchBuilder:
         except (TxFailed, BadTransaction) as exc:
             meter.take_back_tx()
             return Failed(exc)
-        code = outcome.returned if tx.to is None else self.db.state.code(tx.to)
+        code = b"" if tx.to is None else self.db.state.code(tx.to)
         if (counter := meter.end_tx(outcome, len(code))) is not None:
             self._executor.take_back_tx()
             return counter

@@ -1,11 +1,12 @@
-"""What a builder asks of whoever counts a batch, and the one who does not count."""
+"""What a builder asks of whoever counts a batch: the counters of the chain's rules, or nobody."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
 
-from attestrio.zkevm.counters.values import Counters
+from attestrio.sequencer.settings import Rules
+from attestrio.zkevm.counters import BatchCounters, Counters, limits_of
 from attestrio.zkevm.executor import Outcome
 from attestrio.zkevm.hook import OpcodeHook
 from attestrio.zkevm.transactions import Tx
@@ -14,7 +15,7 @@ from attestrio.zkevm.transactions import Tx
 class BatchMeter(Protocol):
     """The counters of one batch. Answers are the letter of a counter that would be above its limit.
 
-    With such an answer nothing is counted, but by a block: then the batch ends anyway.
+    With such an answer nothing has been counted.
     """
 
     @property
@@ -31,7 +32,7 @@ class BatchMeter(Protocol):
         ...
 
     def end_tx(self, outcome: Outcome, code_length: int) -> str | None:
-        """`code_length`: of the recipient, as it is now; of a deployment what was returned."""
+        """`code_length`: of the recipient as it is now, 0 when a contract was made."""
         ...
 
     def take_back_tx(self) -> None:
@@ -70,6 +71,13 @@ class NoMeter:
         """Nothing was counted."""
 
 
-def no_meter(fork: int, depth: int) -> NoMeter:
-    """A `Meters` for a chain without counters."""
-    return NoMeter()
+def meters_of(rules: Rules) -> Meters:
+    """The counters of a fork, with limits as low as the rules say; or none at all. Raises UnknownCounter."""
+    if not rules.counters:
+        return lambda fork, depth: NoMeter()
+    limits_of(0).lowered(rules.limits)  # raises now, and not when the first batch begins
+
+    def meter(fork: int, depth: int) -> BatchMeter:
+        return BatchCounters(fork, depth, limits_of(fork).lowered(rules.limits), rules.smt_factor)
+
+    return meter

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from attestrio.sequencer.sealed import BatchHead, SealedBatch, SealedBlock, SealedTx
 from attestrio.stream.messages import BatchType
-from attestrio.zkevm.counters.values import Counters
+from attestrio.zkevm.counters import Counters
 from attestrio.zkevm.header import Header, Log
 from attestrio.zkevm.rlp import Item, decode_untrusted, encode
 

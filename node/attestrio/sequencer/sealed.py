@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attestrio.stream.messages import ZERO, BatchType
-from attestrio.zkevm.counters.values import Counters
+from attestrio.zkevm.counters import Counters
 from attestrio.zkevm.header import Header, Log
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from attestrio.zkevm.counters.batch import SMT_FACTOR
 from attestrio.zkevm.executor import ChainRules
 from attestrio.zkevm.transactions import Percentages
 
@@ -15,7 +16,6 @@ BLOCK_DATA: Final = 65
 """Of that, what the start of a block is counted as. It takes 9; this is upstream's number, and decides the same."""
 BLOCK_SEAL_S: Final = 6.0
 BATCH_SEAL_S: Final = 12.0
-SMT_FACTOR: Final = 0.6
 
 
 @dataclass(frozen=True, slots=True)
