@@ -30,7 +30,7 @@ from attestrio.aggregator.surface import Contracts, wanted
 from attestrio.aggregator.telemetry import Telemetry
 from attestrio.aggregator.tracing import Tracing
 from attestrio.gorpc.server import ServerLimits
-from attestrio.journal import Fence, Fenced, Journal, while_leading
+from attestrio.journal import Fence, Fenced, Journal, JournalAway, while_leading
 from attestrio.kit.blocking import RunBlocking, in_thread
 from attestrio.kit.metrics import Metrics
 from attestrio.l1.api import Chain
@@ -85,6 +85,7 @@ class AggregatorRunner:
         """Started once it listens. Raises AddressInUse, BadAddress, JournalOfAnotherContract; what a journal on this
         machine raises; in groups."""
         desk: Desk[Core] = Desk()
+        desk.shut(Absent.NOT_THE_LEADER)
         server = AggregatorServer(desk, self.bind, self.limits, self.metrics, self.run_blocking)
         async with trio.open_nursery() as nursery:
             address = await nursery.start(server.run)
@@ -94,20 +95,31 @@ class AggregatorRunner:
         raise AssertionError("unreachable: an aggregator runs until cancelled")
 
     async def _lead(self, desk: Desk[Core], fence: Fence) -> NoReturn:
-        """One term: read the journal, then work until cancelled. Nothing is kept for the next."""
+        """One term, until it is cancelled or a part of it fails; the desk says why nothing is taken after it."""
         desk.shut(Absent.STARTING)
+        absent = Absent.NOT_THE_LEADER
+        try:
+            await self._term(desk, fence)
+        except* JournalAway:
+            absent = Absent.STORE_AWAY
+            raise
+        finally:
+            desk.shut(absent)
+        raise AssertionError("unreachable: a term runs until cancelled")
+
+    async def _term(self, desk: Desk[Core], fence: Fence) -> None:
+        """Read the journal, then work. Nothing is kept for the next term."""
         state = AggregatorState(Fenced(self.journal, fence), AggregatorMetrics(self.metrics), self.settings.collect)
         await state.load({"chain": str(self.chain.chain_id), "contract": f"0x{self.contracts.manager.hex()}"})
         waiting = sum(task.is_open for task in state.tasks.values())
         log.info("journal read: %d batches wait for an answer, %d operators are known", waiting, len(state.keys))
-        snapshots = Snapshots(self.chain, self.contracts, self.settings.collect)
-        collector = Collector(state, snapshots, self.settings.collect)
+        snapshots = Snapshots(self.chain, self.contracts, self.settings.collect, state.metrics)
+        collector = Collector(state, snapshots, self.settings.collect, self.run_blocking)
         async with trio.open_nursery() as nursery:
             for run in self._parts(state, snapshots, collector):
                 nursery.start_soon(run)
             with desk.open_for(Core(state, snapshots, collector)):
                 await trio.sleep_forever()
-        raise AssertionError("unreachable: a term runs until cancelled")
 
     def _parts(
         self, state: AggregatorState, snapshots: Snapshots, collector: Collector

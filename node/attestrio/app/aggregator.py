@@ -51,6 +51,7 @@ JOURNAL: Final = "aggregator.db"
 EMBEDDED: Final = "embedded"  # who leads where the data directory's lock already says that it is alone
 GRACE_S: Final = 3.0  # for the journal to write what it has, and for the lead to be resigned
 GREET_S: Final = 5.0
+GWEI: Final = 10**9
 
 log = logging.getLogger("attestrio.app")
 
@@ -190,9 +191,11 @@ def with_password(url: str, password: str) -> str:
 
 def settings_of(config: AggregatorConfig) -> AggregatorSettings:
     tasks, sender = config.tasks, config.sender
+    price = None if sender.max_price_gwei is None else round(sender.max_price_gwei * GWEI)
     fees = FeeSettings(
         base_bump_percent=sender.bump_base_percent, bump_step_percent=sender.bump_step_percent,
         bump_limit_percent=sender.bump_limit_percent, bump_after_s=sender.bump_after_s,
+        max_price_wei=price,
     )  # fmt: skip
     return AggregatorSettings(
         CollectSettings(tasks.window_s, tasks.max_orphans, sender.confirmations, snapshot_again_s=tasks.block_s),

@@ -91,8 +91,8 @@ class TasksSection(Section, frozen=True):
     """Signatures of one operator that are kept for batches nobody knows yet."""
     horizon_blocks: int = 14_400
     """Two days. A batch that operators have signed and the chain has never shown is not looked for after that."""
-    garbage_every_s: float = 3_600.0
-    """Between two collections of what is finished."""
+    garbage_every_s: float = 604_800.0
+    """A week, between two collections of what is finished; one is made at each start."""
     garbage_age_blocks: int = 216_000
     """A month. What was finished longer ago is forgotten; what is pending never."""
 
@@ -117,9 +117,14 @@ class SenderSection(Section, frozen=True):
     """The most that is offered above the node's gas price."""
     bump_after_s: float = 72.0
     """Six blocks. A transaction that nobody has taken for so long is replaced."""
+    max_price_gwei: float | None = None
+    """For one unit of gas; what would cost more waits. Without it only the batcher's limit holds."""
 
     def __post_init__(self) -> None:
-        positive(in_flight=self.in_flight, confirmations=self.confirmations, bump_after_s=self.bump_after_s)
+        positive(
+            in_flight=self.in_flight, confirmations=self.confirmations, bump_after_s=self.bump_after_s,
+            max_price_gwei=self.max_price_gwei,
+        )  # fmt: skip
         not_negative(
             bump_base_percent=self.bump_base_percent, bump_step_percent=self.bump_step_percent,
             bump_limit_percent=self.bump_limit_percent,

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from attestrio.aggregator.settings import USUAL
+from attestrio.app.aggregator import settings_of, with_password
 from attestrio.app.aggregator_config import LAYOUT, AggregatorConfig, lacking
 from attestrio.configuring import BadConfig
 
@@ -22,6 +24,21 @@ def test_the_shipped_file_has_every_key_with_its_default():
     assert made == msgspec.structs.replace(AggregatorConfig(), aggregator=default)
     named = set(origin) | {(section, line.split(" = ")[0]) for line in off for section, _ in LAYOUT.sections()}
     assert {pair for pair in LAYOUT.keys() if pair not in LAYOUT.secrets} - named == set()  # noqa: SIM118
+
+
+def test_the_defaults_are_those_of_the_parts():
+    assert settings_of(AggregatorConfig()) == USUAL
+
+
+def test_a_highest_price_is_told_in_gwei():
+    made, _ = LAYOUT.explain(overrides={"sender.max_price_gwei": "1.5"})
+
+    assert settings_of(made).sender.fees.max_price_wei == 1_500_000_000
+
+
+def test_a_password_of_redis_is_put_where_its_client_reads_it():
+    assert with_password("redis://host:1/2", "a b@/") == "redis://:a%20b%40%2F@host:1/2"
+    assert with_password("rediss://me@[::1]:1", "x") == "rediss://me:x@[::1]:1"
 
 
 @pytest.mark.parametrize(
