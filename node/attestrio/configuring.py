@@ -25,7 +25,10 @@ MAX_NUMBER = (1 << 63) - 2  # of the store, of batches; also more than anybody k
 MAX_SECONDS = 1_000_000_000  # some 30 years: a time without end is a slip
 
 
-ELSEWHERE = {"operator": ": an operator's is checked by `attestrio operator check`"}
+ELSEWHERE = {
+    "operator": ": an operator's is checked by `attestrio operator check`",
+    "aggregator": ": an aggregator's is checked by `attestrio aggregator check`",
+}
 """Sections of other configurations that somebody may hold against the wrong command."""
 
 

@@ -59,16 +59,17 @@ def test_what_is_only_missing_so_far_is_listed_and_no_error(attestrio, file):
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.name)
 def test_shipped_configurations_are_ok_so_far(attestrio, path):
-    verb = "operator" if path.name == "operator.toml" else "config"
+    verb = path.stem if path.stem in ("operator", "aggregator") else "config"
 
     assert attestrio(verb, "check", "--config", path, "--json").document["ok"] is True
 
 
-def test_the_check_of_a_node_says_where_an_operators_configuration_is_checked(attestrio):
-    ended = attestrio("config", "check", "--config", CONFIGS / "operator.toml")
+@pytest.mark.parametrize("role", ["operator", "aggregator"])
+def test_the_check_of_a_node_says_where_a_configuration_of_another_role_is_checked(attestrio, role):
+    ended = attestrio("config", "check", "--config", CONFIGS / f"{role}.toml")
 
     assert ended.code == 2
-    assert "unknown section [operator]: an operator's is checked by `attestrio operator check`" in ended.err
+    assert f"unknown section [{role}]: an {role}'s is checked by `attestrio {role} check`" in ended.err
 
 
 def test_a_node_with_gossip_and_no_key_of_its_own_is_told_so(attestrio, tmp_path, file):
