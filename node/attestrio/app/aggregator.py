@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, ClassVar, Final, NoReturn
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import trio
-from eth_account.signers.local import LocalAccount
 
 from attestrio.aggregator.ethereum import EthereumAccount
 from attestrio.aggregator.runner import AggregatorRunner, Serving
@@ -45,6 +44,8 @@ from attestrio.l1.contract import Contract
 from attestrio.l1.provider import L1Provider
 
 if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
     from attestrio.journal.redis import RedisJournal
 
 JOURNAL: Final = "aggregator.db"
@@ -119,14 +120,15 @@ def runner_of(
     run_blocking: RunBlocking,
 ) -> AggregatorRunner:
     """Raises BadConfig."""
-    contracts = contracts_of(config)
+    contracts, settings = contracts_of(config), settings_of(config)
+    sending = EthereumAccount(chain, contracts, account, settings.sender.gas_margin_percent)
     try:
         telemetry = Telemetry(config.telemetry.url or None, metrics)
     except BadUrl as exc:
         raise BadConfig("telemetry.url", str(exc)) from None
     return AggregatorRunner(
-        journal, chain, contracts, EthereumAccount(chain, contracts, account), config.server.bind,
-        scan_of(config.l1), settings_of(config), metrics, telemetry, owner_of(config), config.journal.lead_s,
+        journal, chain, contracts, sending, config.server.bind, scan_of(config.l1), settings, metrics, telemetry,
+        owner_of(config), config.journal.lead_s,
         replace(LIMITS, max_connections=config.server.max_connections), run_blocking,
     )  # fmt: skip
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
-
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
+from typing import TYPE_CHECKING, ClassVar
 
 from attestrio.bls.keystore import MAX_BYTES, Malformed, NotOpened, opened
 from attestrio.errors import SetupError
 from attestrio.kit.files import read_bounded
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
 
 
 class AccountUnusable(SetupError):
@@ -38,6 +38,8 @@ def read_account(file: Path, password: str) -> LocalAccount:
 
     Raises AccountUnusable, AccountNotOpened, MissingExtra.
     """
+    from eth_account import Account  # 0.6 s, which only who sends pays
+
     try:
         _, payload = opened(read_bounded(file, MAX_BYTES), password)
         account: LocalAccount = Account.from_key(payload)
