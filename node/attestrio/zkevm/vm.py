@@ -26,6 +26,9 @@ from eth_typing import Address
 from attestrio.zkevm import opcodes as ops
 from attestrio.zkevm.header import Log
 from attestrio.zkevm.hook import OpcodeHook
+from attestrio.zkevm.late import ANYWHERE as LATE_ANYWHERE
+from attestrio.zkevm.late import STATIC as LATE_IN_STATIC
+from attestrio.zkevm.late import is_unpaid
 from attestrio.zkevm.loading import deeper_recursion
 from attestrio.zkevm.precompiles import Precompile, is_paid, precompiles
 from attestrio.zkevm.state import State
@@ -253,12 +256,15 @@ class ZkComputation(BerlinComputation):
 
     def run_code(self, hook: OpcodeHook | None) -> None:
         table = self.opcodes
+        late = LATE_IN_STATIC if self.msg.is_static else LATE_ANYWHERE
         try:
             for opcode in self.code:
                 self.opcode = opcode
                 function = table.get(opcode, _undefined)
                 if hook is None or not self._has_operands(opcode):
                     function(self)
+                elif opcode in late and is_unpaid(self, opcode):
+                    function(self)  # which fails
                 else:
                     self._run_shown(hook, opcode, function)
         except Halt:
