@@ -8,6 +8,7 @@ import tarfile
 import pytest
 from attestrio.stream import L2Block, Transaction, message_untrusted
 from attestrio.stream.reader import StreamReader
+from attestrio.zkevm.counters import UNLIMITED, BatchCounters, limits_of
 from attestrio.zkevm.executor import BlockEnv, ChainRules, Executor, L1Info
 from attestrio.zkevm.genesis import allocation, begin_chain
 from attestrio.zkevm.nodes import MemoryNodes
@@ -52,14 +53,18 @@ def chain():
     return Executor(state, smt, ChainRules(779)), genesis.hash()
 
 
-def build(executor, block, txs, parent):
-    """The block again, from what a sequencer would know of it."""
+def build(executor, block, txs, parent, counters=None):
+    """The block again, from what a sequencer would know of it, its transactions counted or not."""
     info = L1Info(block.global_exit_root, block.l1_blockhash) if any(block.global_exit_root) else None
     executor.begin_block(
         BlockEnv(block.number, block.timestamp, block.coinbase, FORK, parent, executor.state.tip.root, info)
     )
-    for tx in txs:
-        executor.apply(tx_untrusted(tx.encoded), tx.effective_gas_price_percentage)
+    for told in txs:
+        tx, percentage = tx_untrusted(told.encoded), told.effective_gas_price_percentage
+        executor.hook = counters and counters.begin_tx(tx, percentage, executor.smt.depth)
+        outcome = executor.apply(tx, percentage)
+        if counters:
+            assert counters.end_tx(outcome, len(executor.state.code(tx.to)) if tx.to else 0) is None
     return executor.finish_block()
 
 
@@ -87,3 +92,20 @@ def test_every_block_comes_out_as_it_is_and_again_after_going_back(blocks, chain
     assert executor.state.tip.number == LAST == blocks[-1][0].number
     assert last == again == blocks[-1][0].hash
     assert executor.smt.depth == 25
+
+
+@needs_shared
+@pytest.mark.slow
+def test_counted_the_blocks_are_the_same_and_full_batches_are_known(blocks, chain):
+    executor, parent = chain
+    last, counted = -1, {}
+    for block, txs in blocks[1:]:
+        if block.batch_number != last:
+            last = block.batch_number
+            counters = counted[last] = BatchCounters(FORK, executor.smt.depth, UNLIMITED)
+        assert counters.begin_block(bool(block.l1_infotree_index)) is None
+        parent = build(executor, block, txs, parent, counters).hash
+
+    assert parent == blocks[-1][0].hash
+    full = [batch for batch, counters in counted.items() if counters.used.over(limits_of(FORK))]
+    assert full == [76, 77, 78, *range(82, 91), *range(93, 101)]  # this network has not counted them
