@@ -50,11 +50,12 @@ def test_as_json_each_answer_has_a_line_and_the_summary_all_of_them():
 
 
 @needs("redis-server")
-def test_the_same_over_redis_leaves_no_key_there(tmp_path):
+def test_the_same_over_redis_leaves_no_key_of_its_own_there(tmp_path):
     (tmp_path / "redis").mkdir()
     server = RedisProcess(tmp_path / "redis")
     server.start()
     try:
+        asked(server.port, b"SET somebody else\r\n")
         *_, summary = documents(
             run("devnet", "--aligned", "--batches", 2, "--every", 0.2, "--anvil", found(), "--redis", server.url,
                 "--json")
@@ -64,7 +65,7 @@ def test_the_same_over_redis_leaves_no_key_there(tmp_path):
         server.kill()
 
     assert (summary["checked"], summary["journal"]) == (2, "redis")
-    assert size == b":0\r\n"
+    assert size == b":1\r\n"
 
 
 async def test_a_network_goes_on_after_its_first_batches(tmp_path):

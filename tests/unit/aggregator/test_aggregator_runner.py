@@ -22,7 +22,6 @@ from attestrio.l1.api import Address, BlockNumber
 from attestrio.l1.scan import ScanSettings
 
 LEAD_S = 0.3
-pytestmark = pytest.mark.slow
 
 
 class NothingToSend:
@@ -133,6 +132,7 @@ async def test_a_store_that_went_away_ends_the_term_and_the_next_one_has_everyth
         assert await client.call(PROCESS_SIGNED_TASK_RESPONSE, response(2, OPERATORS[0])) == 0
 
 
+@pytest.mark.slow
 async def test_a_leader_that_slept_is_fenced_off_and_begins_anew(tmp_path, chain):
     async with shared_journal(tmp_path) as (journal, door), served(door, chain) as (serving, client):
         before = await scanned(serving)
