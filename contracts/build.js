@@ -14,7 +14,7 @@ const SETTINGS = {
   outputSelection: { "*": { "*": ["abi", "evm.bytecode.object"] } },
 };
 
-for (const name of ["Diamond", "ServiceManager"]) {
+for (const name of ["Diamond", "RollupManager", "ServiceManager"]) {
   const file = `${name}.sol`;
   const input = {
     language: "Solidity",

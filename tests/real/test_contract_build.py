@@ -9,7 +9,7 @@ from suite import found
 
 ROOT = Path(__file__).parents[2]
 CONTRACTS = ROOT / "contracts"
-NAMES = ("Diamond", "ServiceManager")
+NAMES = ("Diamond", "RollupManager", "ServiceManager")
 
 
 def find_solc():
