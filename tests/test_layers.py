@@ -26,7 +26,7 @@ WAITERS = {"trio", "trio_util", "httpx", "hypercorn", "coredis", "apsw", "socket
 # Where that is allowed: a whole folder, or `folder/file`.
 WAITS = {
     "kit/retry", "kit/http", "kit/public", "kit/notify", "kit/blocking", "kit/group_commit", "kit/sqlite",
-    "kit/datadir", "kit/tcp",
+    "kit/datadir", "kit/tcp", "kit/rpc_app",
     "gorpc/client", "gorpc/server", "gorpc/wire",
     "duty/log", "store/sqlite", "store/memory", "store/queue", "store/rows", "store/certificates", "status/watch",
     "status/runner", "status/local", "mainnode/agree", "mainnode/backfill", "mainnode/client",

@@ -67,6 +67,21 @@ class InvalidParams(Exception):
     """Raised by a method of a server whose caller gave arguments it cannot use."""
 
 
+class CallRefused(Exception):
+    """Raised by a method of a server: its caller gets an error object with this code and text, and `data` if any."""
+
+    def __init__(self, rpc_code: int, message: str, data: object = None) -> None:
+        super().__init__(message)
+        self.rpc_code, self.message, self.data = rpc_code, message, data
+
+    def body(self, id: Id) -> dict[str, object]:
+        """The answer to call `id`."""
+        error: dict[str, object] = {"code": self.rpc_code, "message": self.message}
+        if self.data is not None:
+            error["data"] = self.data
+        return {"jsonrpc": "2.0", "error": error, "id": id}
+
+
 def printable(text: str, limit: int = MAX_TEXT) -> str:
     """`text` on one line, without control characters, cut at `limit`: safe in a log."""
     cut = text if len(text) <= limit else f"{text[:limit]}…"
@@ -153,7 +168,10 @@ class Request(Struct):
 
 
 Method = Callable[[tuple[Raw, ...]], Awaitable[object]]
-"""A server's method: positional parameters, still JSON, in; a value msgspec can encode out. Raises InvalidParams."""
+"""A server's method: positional parameters, still JSON, in; a value msgspec can encode out.
+
+Raises InvalidParams, CallRefused.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +235,8 @@ async def _reply(request: Request, id: Id, methods: Mapping[str, Method]) -> dic
         return {"jsonrpc": "2.0", "result": await method(params), "id": id}
     except InvalidParams:
         return error_body(INVALID_PARAMS, id)
+    except CallRefused as exc:
+        return exc.body(id)
     except SafetyError:
         raise
     except NodeError as exc:

@@ -9,16 +9,12 @@ from typing import NoReturn
 import msgspec
 import trio
 from msgspec import Raw
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import Receive
 
 from attestrio.kit import jsonrpc
 from attestrio.kit.http import DEFAULT_LIMITS, App, ServerLimits, serve_app
 from attestrio.kit.jsonrpc import InvalidParams
 from attestrio.kit.metrics import Metrics
+from attestrio.kit.rpc_app import RpcBounds, rpc_app
 from attestrio.mainnode.types import (
     BATCH_TO_ATTEST,
     CERTIFICATE,
@@ -83,12 +79,12 @@ class MainNodeServer:
             BATCH_TO_ATTEST: self._batch_to_attest,
             CERTIFICATE: self._certificate,
         }
-        self._under_way = 0
         self._asked = (metrics or Metrics()).counter(
             "attestrio_api_calls_total", "Calls of the main-node API, unknown methods aside.",
             labels={"method": METHODS},
         )  # fmt: skip
-        self.app: App = Starlette(routes=[Route("/", self._post, methods=["POST"]), Route("/health", _health)])
+        bounds = RpcBounds(rules.max_body_bytes, rules.body_s, rules.max_requests, rules.calls)
+        self.app: App = rpc_app(self._methods, bounds)
 
     def show(self, store: BatchStore | None, genesis: Genesis | None) -> None:
         """From now on answer from these: a new epoch. None, between two epochs: every method answers null."""
@@ -132,35 +128,6 @@ class MainNodeServer:
         certificate = None if self._store is None else await self._store.qc(number)
         return None if certificate is None else certificate.to_json()
 
-    # --- HTTP
-
-    async def _post(self, request: Request) -> Response:
-        """One HTTP request, with its refusals in the order of what they cost us."""
-        if self._under_way >= self._rules.max_requests:
-            return PlainTextResponse("busy", 503, headers={"retry-after": "1"})
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            return PlainTextResponse("content-type has to be application/json", 415)  # also keeps browsers' forms out
-        self._under_way += 1
-        try:
-            return await self._answer(request)
-        finally:
-            self._under_way -= 1
-
-    async def _answer(self, request: Request) -> Response:
-        stated = request.headers.get("content-length", "")
-        if stated.isdecimal() and (len(stated) > 18 or int(stated) > self._rules.max_body_bytes):
-            return PlainTextResponse("body too large", 413)
-        with trio.move_on_after(self._rules.body_s) as arriving:
-            body = await _read(request.receive, self._rules.max_body_bytes)
-        if arriving.cancelled_caught:
-            return PlainTextResponse("body too slow", 408)
-        if body is None:
-            return PlainTextResponse("body too large", 413)
-        reply = await jsonrpc.answer(body, self._methods, self._rules.calls)
-        if reply is None:
-            return Response(status_code=204)
-        return Response(reply, media_type="application/json")
-
 
 def _number(params: tuple[Raw, ...]) -> BatchNumber:
     """The only parameter. Raises InvalidParams."""
@@ -169,20 +136,3 @@ def _number(params: tuple[Raw, ...]) -> BatchNumber:
         return number_untrusted(msgspec.json.decode(raw, type=int | str))
     except (ValueError, msgspec.DecodeError) as exc:
         raise InvalidParams from exc
-
-
-async def _read(receive: Receive, limit: int) -> bytes | None:
-    """The body, or None when it is longer than `limit`; not a byte more than that is kept."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
-        if len(body) > limit:
-            return None
-        if not message.get("more_body", False):  # also when the client went away: nobody will read the answer
-            return bytes(body)
-
-
-async def _health(request: Request) -> Response:
-    """The server answers; whether the node is ready is for the node's own page to say."""
-    return Response(b'{"status":"ok"}', media_type="application/json")

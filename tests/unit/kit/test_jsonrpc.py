@@ -7,7 +7,15 @@ import msgspec
 import pytest
 from attestrio.errors import SafetyError, SourceError
 from attestrio.kit import jsonrpc
-from attestrio.kit.jsonrpc import InvalidParams, MalformedAnswer, MethodMissing, RpcFailed, answer, too_deep
+from attestrio.kit.jsonrpc import (
+    CallRefused,
+    InvalidParams,
+    MalformedAnswer,
+    MethodMissing,
+    RpcFailed,
+    answer,
+    too_deep,
+)
 
 
 def decode(raw, type=int):
@@ -220,6 +228,17 @@ async def test_a_batch_is_answered_in_order_without_its_notifications():
         failed(-32600, "Invalid request", None),
         failed(-32601, "Method not found", 2),
     ]
+
+
+@pytest.mark.parametrize("data", [None, "0x08c379a0"])
+async def test_a_refusal_reaches_the_caller_with_its_code_and_text(data):
+    async def refuse(params):
+        raise CallRefused(-32000, "nonce too low", data)
+
+    raw = await answer(b'{"jsonrpc":"2.0","method":"send","id":5}', {"send": refuse})
+
+    error = {"code": -32000, "message": "nonce too low"} | ({} if data is None else {"data": data})
+    assert json.loads(raw) == {"jsonrpc": "2.0", "id": 5, "error": error}
 
 
 async def test_notifications_alone_get_no_answer():
