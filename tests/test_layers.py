@@ -49,7 +49,7 @@ WAITS = {
     "stream/bookmarks", "zkevm/nodes_sqlite",
     "aggregator/garbage", "aggregator/lookup", "aggregator/recovery", "aggregator/telemetry",
     "aggregator/tracing",
-    "zkevm/state_sqlite", "sequencer/db", "sequencer/sink",
+    "zkevm/state_sqlite", "sequencer/db", "sequencer/reader", "sequencer/sink",
     "app", "sim", "cli",
 }  # fmt: skip
 

@@ -69,6 +69,7 @@ class _Block:
     info: L1Info
     min_timestamp: int
     data_before: int
+    delta: int
 
 
 class BatchBuilder:
@@ -162,7 +163,8 @@ class BatchBuilder:
                 tip.number + 1, timestamp, coinbase or self.rules.coinbase, batch.head.fork, parent.hash, tip.root, info
             )
         )
-        self._block = _Block(l1_index, info or L1Info(ZERO, ZERO), leaf.timestamp if leaf else 0, batch.data)
+        delta = timestamp - parent.timestamp if parent.number else timestamp
+        self._block = _Block(l1_index, info or L1Info(ZERO, ZERO), leaf.timestamp if leaf else 0, batch.data, delta)
         batch.data += BLOCK_DATA
         return None
 
@@ -202,10 +204,7 @@ class BatchBuilder:
         batch, block = self._building(), self._open_block()
         try:
             with self.db.transaction():
-                parent = self.db.tip
-                assert parent is not None
-                built = self._executor.finish_block()
-                sealed = self._sealed(batch, block, built, built.header.timestamp - parent.timestamp)
+                sealed = self._sealed(batch, block, self._executor.finish_block())
                 self.db.put_block(sealed, cursor)
         except BaseException:
             self.abandon()
@@ -261,13 +260,13 @@ class BatchBuilder:
             return counter
         return Added(outcome)
 
-    def _sealed(self, batch: _Batch, block: _Block, built: Built, delta: int) -> SealedBlock:
+    def _sealed(self, batch: _Batch, block: _Block, built: Built) -> SealedBlock:
         return SealedBlock(
             header=built.header,
             hash=built.hash,
             batch=batch.head,
             first_in_batch=batch.first_block is None,
-            delta=built.header.timestamp if built.header.number == 1 else delta,
+            delta=block.delta,
             block_info_root=built.block_info_root,
             l1_index=block.l1_index,
             min_timestamp=block.min_timestamp,

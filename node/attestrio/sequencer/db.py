@@ -10,38 +10,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import apsw
 
+from attestrio.errors import StorageUnusable
 from attestrio.kit.sqlite import open_database, storage_errors
 from attestrio.sequencer.errors import UnwindRefused
-from attestrio.sequencer.rows import (
-    BATCH,
-    BLOCK,
-    CHAIN_SCHEMA,
-    TX,
-    batch_of,
-    batch_row,
-    block_of,
-    block_row,
-    tx_of,
-    tx_row,
-)
-from attestrio.sequencer.sealed import SealedBatch, SealedBlock, SealedTx
+from attestrio.sequencer.reader import APPLICATION_ID, CHAIN_ID, SCHEMA, Bound, ChainReader
+from attestrio.sequencer.rows import BATCH, BLOCK, TX, batch_row, block_row, tx_row
+from attestrio.sequencer.sealed import SealedBatch, SealedBlock
 from attestrio.stream.messages import ZERO
-from attestrio.zkevm.nodes_sqlite import NODES_SCHEMA, SqliteNodes
-from attestrio.zkevm.smt import Smt
-from attestrio.zkevm.state import State
-from attestrio.zkevm.state_sqlite import STATE_SCHEMA, SqliteStore
+from attestrio.zkevm.nodes_sqlite import SqliteNodes
+from attestrio.zkevm.smt import EMPTY, Smt
+from attestrio.zkevm.state import Key, State, Tip
+from attestrio.zkevm.state_sqlite import MARKS, SqliteStore
 from attestrio.zkevm.system import local_exit_root
+from attestrio.zkevm.tree import tree_changes
 
-APPLICATION_ID: Final = 0x41545351  # "ATSQ"
-SCHEMA: Final = (STATE_SCHEMA + NODES_SCHEMA + CHAIN_SCHEMA,)
-CHAIN_ID: Final = "chain_id"
+CHANGED_SINCE: Final = "SELECT DISTINCT address, field FROM state_old WHERE block > ?"
+FIELDS: Final = {mark: field for field, mark in MARKS.items()}
 T = TypeVar("T")
-Bound = int | bytes | str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +49,20 @@ class _Undone(Exception):
     """Raised within `ChainDb.trial` to end it; nobody else sees it."""
 
 
-class ChainDb:
-    """One thread at a time, and all of it blocks. Everything raises StorageUnusable when the disk does not do its part.
+class ChainDb(ChainReader):
+    """As a `ChainReader`, and the only one that writes.
 
     `state` and `smt` are for an executor; after it has finished a block, `put_block` belongs into the same transaction.
     """
 
     def __init__(self, connection: apsw.Connection, path: str) -> None:
-        self._db, self._path = connection, path
+        super().__init__(connection, path)
         self.state = State(SqliteStore(connection, path))
         self.nodes = SqliteNodes(connection)
         self.smt = Smt(self.nodes, self.state.tip.root, self.state.tip.depth)
+        self._depth = 0  # of transactions
+        # Nodes of blocks that are replaced within a transaction are never written: half of the work, with many blocks.
+        self._unwritten: bytes | None = None
 
     @classmethod
     def open(cls, path: Path, *, vfs: str | None = None) -> Self:
@@ -82,35 +74,37 @@ class ChainDb:
             connection.close(True)
             raise
 
-    def close(self) -> None:
-        with storage_errors(self._path):
-            self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
     # --- transactions
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Everything inside at once, or nothing. Nests: many blocks are on disk with one flush.
 
-        After anything raised inside, chain and state are what they were before; a builder that was at work is not.
+        After anything raised inside, chain and state are what they were before; a builder that was at work is not. An
+        inner one that fails must fail the outer ones too.
         """
+        self._depth += 1
         try:
             with self.state.transaction(), storage_errors(self._path):
                 yield
+                if self._depth == 1 and self._unwritten is not None:
+                    self.nodes.write(self._unwritten)
         except BaseException:
             self._tree_as_state()
             raise
         finally:
-            self.nodes.drop()
+            self._depth -= 1
+            if not self._depth:
+                self._unwritten = None
+                self.nodes.drop()
 
     def trial(self, work: Callable[[], T]) -> T:
-        """What `work` returns, with all it has done to the chain undone. It must not leave a block under way."""
+        """What `work` returns, with all it has done to the chain undone. It must not leave a block under way.
+
+        RuntimeError inside a transaction, which would be undone as well.
+        """
+        if self._depth:
+            raise RuntimeError("a transaction is under way")
         results: list[T] = []
         try:
             with self.transaction():
@@ -118,64 +112,6 @@ class ChainDb:
                 raise _Undone
         except _Undone:
             return results[0]
-
-    # --- what is there
-
-    @property
-    def tip(self) -> SealedBlock | None:
-        """The last block, without its transactions; None before the genesis block."""
-        return self._block("ORDER BY number DESC LIMIT 1", (), txs=False)
-
-    @property
-    def last_batch(self) -> SealedBatch | None:
-        """The last batch, closed or not; None before the genesis batch."""
-        return self._batch("ORDER BY number DESC LIMIT 1", ())
-
-    def block(self, number: int) -> SealedBlock | None:
-        return self._block("WHERE number = ?", (number,))
-
-    def block_by_hash(self, hash: bytes) -> SealedBlock | None:
-        return self._block("WHERE hash = ?", (hash,))
-
-    def block_hash(self, number: int) -> bytes | None:
-        return self._bytes("SELECT hash FROM blocks WHERE number = ?", number)
-
-    def batch(self, number: int) -> SealedBatch | None:
-        return self._batch("WHERE number = ?", (number,))
-
-    def transaction_place(self, hash: bytes) -> tuple[int, int] | None:
-        """Block and position of a transaction by its hash."""
-        rows = self._rows("SELECT block, position FROM transactions WHERE hash = ?", hash)
-        return (rows[0][0], rows[0][1]) if rows else None
-
-    def transactions(self, block: int) -> tuple[SealedTx, ...]:
-        """Those of a block, in order."""
-        return tuple(map(tx_of, self._rows(f"SELECT {TX} FROM transactions WHERE block = ? ORDER BY position", block)))
-
-    @property
-    def l1_progress(self) -> int:
-        """The highest L1 info index that a block has had."""
-        return self._int("SELECT l1_progress FROM blocks ORDER BY number DESC LIMIT 1") or 0
-
-    @property
-    def cursor(self) -> bytes | None:
-        """What was written with the last block, or with the end of the last batch, whichever came later."""
-        sql = """
-        SELECT coalesce(batches.cursor, blocks.cursor) FROM batches
-        LEFT JOIN blocks ON blocks.number = batches.last_block AND blocks.batch = batches.number
-        ORDER BY batches.number DESC LIMIT 1
-        """
-        return self._bytes(sql)
-
-    def meta(self, key: str) -> bytes | None:
-        """What was put under this name."""
-        return self._bytes("SELECT value FROM meta WHERE key = ?", key)
-
-    @property
-    def chain_id(self) -> int | None:
-        """None before the genesis."""
-        raw = self.meta(CHAIN_ID)
-        return None if raw is None else int.from_bytes(raw, "big")
 
     # --- going on
 
@@ -185,6 +121,10 @@ class ChainDb:
             self._run("DELETE FROM meta WHERE key = ?", key)
         else:
             self._run("REPLACE INTO meta VALUES (?, ?)", key, value)
+
+    def put_chain_id(self, chain_id: int) -> None:
+        """Which chain this is, once."""
+        self.put_meta(CHAIN_ID, chain_id.to_bytes(8, "big"))
 
     def put_block(self, block: SealedBlock, cursor: bytes | None = None) -> None:
         """The block that `state` has just come to the end of. In the transaction of `Executor.finish_block`."""
@@ -205,7 +145,7 @@ class ChainDb:
                     block.batch, False, first, block.number, block.state_root, data=block.data, counters=block.counters
                 )
             )
-            self.nodes.write(block.state_root)
+            self._unwritten = block.state_root
 
     def close_batch(self, batch: SealedBatch, cursor: bytes | None = None) -> SealedBatch:
         """The end of the batch that the chain ends with, which may be one without blocks that is not there yet.
@@ -250,9 +190,11 @@ class ChainDb:
         return self._unwind(-1 if batch is None else batch, number)
 
     def _unwind(self, batch: int, block: int) -> Unwound:
-        last, tip = self.last_batch, self.state.tip.number
+        last, tip = self.last_batch, self.state.tip
         with self.transaction():
+            changed = [_key(*row) for row in self._rows(CHANGED_SINCE, block)]
             root = self.state.unwind_to(block).root  # raises NoSuchBlock before anything is changed
+            self._restore_tree(tip, root, changed)
             self._run("DELETE FROM transactions WHERE block > ?", block)
             self._run("DELETE FROM blocks WHERE number > ?", block)
             self._run("DELETE FROM batches WHERE number > ?", batch)
@@ -262,8 +204,25 @@ class ChainDb:
                 " WHERE number = ? AND last_block > ?",
                 root, ZERO, block, batch, block,
             )  # fmt: skip
+        return Unwound(batch, block, 0 if last is None else last.number - batch, tip.number - block)
+
+    def _restore_tree(self, before: Tip, root: bytes, changed: list[Key]) -> None:
+        """The tree with this root, whose nodes may never have been written or be pruned: it depends on nothing but the
+        values in it, which the state has again."""
+        if root != EMPTY and not self._has_node(root):
+            self.smt.root_bytes = before.root
+            made = self.smt.apply(tree_changes({key: self.state.get(key) for key in changed}))
+            if made != root:
+                raise StorageUnusable(f"{self._path}: the old values give the root {made.hex()}, not {root.hex()}")
+        self._unwritten = root
         self._tree_as_state()
-        return Unwound(batch, block, 0 if last is None else last.number - batch, tip - block)
+
+    def _has_node(self, hash: bytes) -> bool:
+        try:
+            self.nodes.get(hash)
+        except StorageUnusable:
+            return False
+        return True
 
     def forget_cursors(self) -> None:
         """The rebuild they belong to has come to its end."""
@@ -274,15 +233,14 @@ class ChainDb:
     def forget_before(self, number: int) -> int:
         """Give up the way back to before the end of batch `number`, and the nodes of older trees.
 
-        How many nodes are gone. Goes through all of them; for no more than some ten thousand blocks since then. Raises
-        UnwindRefused, StorageUnusable.
+        How many nodes are gone. Goes through all of them. Raises UnwindRefused, StorageUnusable.
         """
         batch = self.batch(number)
         if batch is None:
             raise UnwindRefused(number, "no such batch")
         with self.transaction():
             self.state.forget_before(batch.last_block)
-            return self.nodes.prune([row[0] for row in self._rows("SELECT root FROM state_block")])
+            return self.nodes.prune([self.state.tip.root])
 
     # --- within
 
@@ -297,34 +255,13 @@ class ChainDb:
     def _first_of(self, batch: int) -> int | None:
         return self._int("SELECT first_block FROM batches WHERE number = ?", batch)
 
-    def _batch(self, where: str, values: tuple[Any, ...]) -> SealedBatch | None:
-        rows = self._rows(f"SELECT {BATCH} FROM batches {where}", *values)
-        return batch_of(rows[0]) if rows else None
-
-    def _block(self, where: str, values: tuple[Any, ...], *, txs: bool = True) -> SealedBlock | None:
-        rows = self._rows(f"SELECT {BLOCK}, number FROM blocks {where}", *values)
-        if not rows:
-            return None
-        *row, number = rows[0]
-        batch = self.batch(row[-1])
-        assert batch is not None
-        return block_of(row, batch, self.transactions(number) if txs else ())
-
-    def _rows(self, sql: str, *values: Bound) -> list[Any]:
-        with storage_errors(self._path):
-            return self._db.execute(sql, values).fetchall()
-
-    def _int(self, sql: str, *values: Bound) -> int | None:
-        rows = self._rows(sql, *values)
-        return rows[0][0] if rows else None
-
-    def _bytes(self, sql: str, *values: Bound) -> bytes | None:
-        rows = self._rows(sql, *values)
-        return rows[0][0] if rows else None
-
     def _run(self, sql: str, *values: Bound) -> None:
         with storage_errors(self._path):
             self._db.execute(sql, values)
+
+
+def _key(address: bytes, field: bytes) -> Key:
+    return address, FIELDS[field] if field in FIELDS else int.from_bytes(field, "big")
 
 
 def _marks(columns: str) -> str:

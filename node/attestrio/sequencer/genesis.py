@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attestrio.sequencer.builder import Added, BatchBuilder
-from attestrio.sequencer.db import CHAIN_ID, ChainDb
+from attestrio.sequencer.db import ChainDb
 from attestrio.sequencer.errors import BadGenesis, GenesisMismatch, InjectedRefused
 from attestrio.sequencer.sealed import BatchHead, SealedBatch, SealedBlock
 from attestrio.stream.messages import BatchType
@@ -68,7 +68,7 @@ class Injected:
 def begin(db: ChainDb, genesis: Genesis) -> SealedBatch:
     """Batch 0 with block 0, on disk when this returns. Raises GenesisMismatch, RuntimeError if the chain has begun."""
     with db.transaction():
-        db.put_meta(CHAIN_ID, genesis.chain_id.to_bytes(8, "big"))
+        db.put_chain_id(genesis.chain_id)
         header = begin_chain(
             db.state,
             db.smt,
