@@ -62,6 +62,45 @@ CASES = [
     (0x57, "create", (), {}, "S272 A6 B17 M1"),
 ]
 
+FIXED = {
+    "S32": (0x00,),
+    "S22 B1": (0x01, 0x03, 0x16, 0x17, 0x18, 0x19),
+    "S62 A1 B1": (0x02,),
+    "S67 A1 B3": (0x04, 0x59),
+    "S97 A1 B8": (0x05,),
+    "S72 A1 B3": (0x06,),
+    "S92 A1 B8": (0x07,),
+    "S42 A1 B3": (0x08,),
+    "S112 A3 B5": (0x09,),
+    "S32 B6 P38": (0x0B,),
+    "S20 B1": (0x10, 0x11, 0x12, 0x13, 0x14, 0x15),
+    "S107 A2 B7": (0x1A,),
+    "S70 A2 B3": (0x1B,),
+    "S90 A1 B6": (0x1C,),
+    "S107 A1 B10": (0x1D,),
+    "S18": (0x30, 0x80, 0x8F),
+    "S126 B4 P65": (0x31,),
+    "S17": (0x32, 0x33, 0x34, 0x3A, 0x41, 0x42, 0x43, 0x44, 0x45, 0x46),
+    "S22": (0x36,),
+    "S22 P19": (0x38,),
+    "S128 B4 P65": (0x3B, 0x3F),
+    "S23 B1": (0x3D,),
+    "S27 K1 P19": (0x40,),
+    "S20 P19": (0x47,),
+    "S15": (0x50,),
+    "S27 B1": (0x56,),
+    "S32 B2": (0x57,),
+    "S16": (0x58, 0x5A, 0x5F),
+    "S14": (0x5B,),
+    "S28": (0x61,),
+    "S29": (0x62,),
+    "S30": (0x63,),
+    "S92": (0x7E,),
+    "S19": (0x90, 0x9F),
+    "S62": (0xFE,),
+}
+"""Prices in a usual frame, added up by hand."""
+
 
 def price(opcode, frame, operands=(), fork=9, **found):
     counting = TxCounters(fork, LEVELS, limits_of(fork))
@@ -72,6 +111,12 @@ def price(opcode, frame, operands=(), fork=9, **found):
 @pytest.mark.parametrize(("opcode", "frame", "operands", "found", "expected"), CASES)
 def test_an_opcode_costs_what_the_model_says(opcode, frame, operands, found, expected):
     assert price(opcode, frame, operands, **found) == amounts(expected)
+
+
+@pytest.mark.parametrize(("expected", "opcodes"), FIXED.items())
+def test_an_opcode_with_a_fixed_price_has_this_one(expected, opcodes):
+    for opcode in opcodes:
+        assert price(opcode, "") == amounts(expected), hex(opcode)
 
 
 def test_from_fork_13_on_a_look_at_an_address_costs_more():

@@ -102,7 +102,7 @@ LIMITS: Final = {
 }
 FROM_12: Final = Counters(31_876_521, 996_141, 1_992_283, 996_141, 9_029, 569_223, 1_062_551, 7_083)
 UNLIMITED: Final = Counters(*[(1 << 31) - 1] * len(LETTERS))
-"""For a chain whose batches are not counted."""
+"""For a chain whose batches are not counted; upstream then takes other levels, too, which decide nothing."""
 
 
 def limits_of(fork: int) -> Counters:
