@@ -346,6 +346,25 @@ def response_of(member, identifier, batch, signed=None):
     return SignedTaskResponse(batch.root, bytes(batch.sender), identifier, point, member.id)
 
 
+def line_of(response, name=""):
+    """A response as the Go program reads it."""
+    point = response.signature
+    limbs = {} if point is None else {"X": point.x, "Y": point.y}
+    return msgspec.json.encode(
+        {
+            "Name": name, "Root": response.batch_merkle_root.hex(), "Sender": response.sender_address.hex(),
+            "Identifier": response.batch_identifier_hash.hex(), "Operator": response.operator_id.hex(), **limbs,
+        }
+    )  # fmt: skip
+
+
+def write_responses(file, world):
+    """Those of all operators to all batches, for the Go program."""
+    lines = [line_of(response_of(member, *one)) for member in world.members for one in world.posted.items()]
+    file.write_bytes(b"\n".join(lines))
+    return file
+
+
 def answered_by(data):
     """The identifier a transaction answers, from its input; None: it does not answer."""
     raw = bytes.fromhex(data.removeprefix("0x"))

@@ -1,4 +1,4 @@
-// A Go RPC peer for the tests: "serve" is a server with real net/rpc, "call" a client, "bytes" what Go's encoder makes.
+// A Go RPC peer for the tests: "serve" is a server with real net/rpc, "call" a client, "bytes" what Go's encoder makes; operators.go has "respond" and "storm".
 // Both ends report on stdout, a line each; the standard library is all it needs.
 package main
 
@@ -265,6 +265,10 @@ func main() {
 		tooLarge(os.Args[2])
 	case "flood":
 		flood(os.Args[2], 2000)
+	case "respond":
+		respond(os.Args[2], os.Args[3])
+	case "storm":
+		storm(os.Args[2], os.Args[3], os.Args[4])
 	case "bytes":
 		encoded()
 	}
