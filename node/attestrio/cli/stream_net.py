@@ -111,6 +111,8 @@ def follow(
                 if seen is not None:
                     tell(seen)
             nursery.cancel_scope.cancel()
+        if once:
+            await follower.cut()  # what the server had more before: a copy is what the server has
 
     return trio.run(until_signal, run)
 

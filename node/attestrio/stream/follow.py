@@ -52,7 +52,8 @@ class StreamFollower:
     Each connection begins at the last block of the copy and not behind its last entry: so a server that has written
     other entries under numbers that are here already is noticed. Then the newest block that both have is looked for,
     its batch is read again, and the copy is cut where the first entry differs. A server whose stream has only become
-    shorter changes nothing until it sends something else.
+    shorter changes nothing until it sends something else, or for `shorter_s` nothing at all: then the copy is cut to
+    it. It may be rebuilding what it took away, and most of that comes back as it was.
 
     After `refresh_s` without an entry it connects again: servers drop who is silent for ten minutes, and tell nobody
     when they truncate.
@@ -62,6 +63,7 @@ class StreamFollower:
     copy: LiveStream
     times: ClientTimes = DEFAULT_TIMES
     refresh_s: float = 240.0
+    shorter_s: float = 30.0
     waits_s: Schedule = (0.1, 1.0, 5.0)
     """Before each further attempt to connect, the last one again and again."""
     progress: AsyncValue[Progress | None] = field(default_factory=lambda: AsyncValue(None))
@@ -95,9 +97,12 @@ class StreamFollower:
             self.progress.value = Progress(expected, wanted)
         searching, first = begin is not Begin.LAST_BLOCK, True
         while True:
-            with trio.move_on_after(self.refresh_s) as quiet:
+            shorter = not first and wanted <= expected < self.copy.state.header.total_entries
+            with trio.move_on_after(min(self.refresh_s, self.shorter_s) if shorter else self.refresh_s) as quiet:
                 entries = await client.entries()
             if quiet.cancelled_caught:
+                if shorter:
+                    await self.cut()
                 return
             for run in runs(entries):
                 number = run[0].number
@@ -109,6 +114,17 @@ class StreamFollower:
                 searching = not await self._take(run, cut_from) and searching
                 first, expected = False, run[-1].number + 1
                 self.progress.value = Progress(expected, wanted)
+
+    async def cut(self) -> None:
+        """Take out of the copy what the server no longer has. For `run`, or after it. Raises as writing does.
+
+        Only when the server was heard to its end, and never all of it: a server that has lost its stream can be given
+        it back from a copy.
+        """
+        heard, total = self.progress.value, self.copy.state.header.total_entries
+        if heard is not None and heard.caught_up and 0 < heard.entries < total:
+            log.warning("entries %d to %d of the copy are removed: the server has none there", heard.entries, total - 1)
+            await self.copy.truncate(heard.entries)
 
     async def _take(self, run: Sequence[Entry], cut_from: int) -> bool:
         """Bring entries into the copy; whether it was changed. Raises StreamMoved, StreamGap."""

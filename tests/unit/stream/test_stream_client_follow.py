@@ -6,8 +6,10 @@ from itertools import pairwise
 
 import pytest
 import trio
+from attestrio.stream.bookmarks import DataStream, MemoryBookmarks
 from attestrio.stream.entries import Header
 from attestrio.stream.errors import StreamRewritten
+from attestrio.stream.file import StreamFile
 from attestrio.stream.follow import StreamFollower
 from attestrio.stream.live import LiveStream
 from attestrio.stream.merge import Merge, Verdict, merge, runs
@@ -132,6 +134,84 @@ async def test_a_stream_that_only_became_shorter_changes_nothing_until_it_says_s
 
             await live.append(batch(4, [8, 9], salt=5))
             await until(follower, chain(4) + batch(4, [8, 9], salt=5))
+
+
+@pytest.mark.parametrize("left", [len(chain(3)), len(chain(4)) - 1, 5], ids=["batches", "an end", "inside a batch"])
+async def test_a_copy_is_cut_to_a_server_that_stays_shorter(tmp_path, left):
+    with make_stream(tmp_path / "s.bin", chain(4)[:left]) as stream, make_stream(tmp_path / "c.bin", chain(4)) as copy:
+        async with served(stream) as (_, address), following(address, copy, shorter_s=0.05) as follower:
+            await until(follower, chain(4)[:left])
+
+
+async def test_a_copy_is_not_cut_while_a_server_writes_again_what_it_had(tmp_path):
+    cuts = 0
+    with make_stream(tmp_path / "s.bin", chain(5)) as stream, make_stream(tmp_path / "c.bin", chain(5)) as copy:
+        async with served(stream) as (live, address), following(address, copy, shorter_s=5.0) as follower:
+            await follower.progress.wait_value(lambda now: now is not None and now.caught_up)
+            await live.truncate(len(chain(2)))
+            for number in range(2, 6):
+                await live.append(batch(number, [2 * number, 2 * number + 1]))
+            await until(follower, chain(6))
+            cuts = follower.copy.state.cuts
+
+    assert cuts == 0
+
+
+async def test_a_copy_keeps_what_a_server_with_an_empty_stream_has_lost(tmp_path):
+    with make_stream(tmp_path / "s.bin") as stream, make_stream(tmp_path / "c.bin", chain(2)) as copy:
+        async with served(stream) as (live, address), following(address, copy, shorter_s=0.01, refresh_s=0.02) as one:
+            await one.progress.wait_value(lambda now: now is not None and now.entries == 0)
+            await trio.sleep(0.1)
+            assert await all_of(one.copy) == chain(2)
+
+            await live.append(chain(3))
+            await until(one, chain(3))
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Dying(LiveStream):
+    """Ends with its process right after or right before the `write`-th change that it makes to its file."""
+
+    def __init__(self, stream, write, *, done):
+        super().__init__(stream)
+        self._left, self._done = write, done
+
+    async def _write(self, work):
+        self._left -= 1
+        if not self._left and not self._done:
+            raise Killed
+        await super()._write(work)
+        if not self._left:
+            raise Killed
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("write", [1, 2])
+async def test_a_follower_killed_while_it_unwinds_goes_on_to_the_servers_bytes(tmp_path, write, done):
+    """The first change is the cut to the common ancestor, the second the new entries."""
+    before, after = chain(5), chain(2) + batch(2, [4]) + batch(3, [5], salt=1) + batch(4, [6, 7], salt=1)
+    path = tmp_path / "c.bin"
+    make_stream(path, before).close()
+
+    with make_stream(tmp_path / "s.bin", after) as stream:
+        async with served(stream) as (_, address):
+            with (
+                DataStream(StreamFile.open(path), MemoryBookmarks()) as copy,
+                pytest.RaisesGroup(Killed, flatten_subgroups=True),
+            ):
+                copy.catch_up()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(StreamFollower(address, Dying(copy, write, done=done), waits_s=(0.001,)).run)
+            with DataStream.open(StreamFile.open(path), MemoryBookmarks()) as copy:
+                async with following(address, copy) as follower:
+                    await until(follower, after)
+            assert (
+                path.read_bytes()[: stream.header.total_length]
+                == stream.file.path.read_bytes()[: stream.header.total_length]
+            )
 
 
 async def test_a_copy_that_parts_from_a_shorter_stream_is_not_up_to_date(tmp_path):
