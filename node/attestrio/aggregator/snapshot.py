@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Final
+
+import trio
 
 from attestrio.aggregator.errors import SnapshotUnreadable
 from attestrio.aggregator.metrics import AggregatorMetrics
@@ -14,11 +17,13 @@ from attestrio.aggregator.surface import GET_OPERATOR_STATE, QUORUMS, Contracts
 from attestrio.aggregator.tally import Snapshot
 from attestrio.errors import SourceError
 from attestrio.kit.retry import retry
-from attestrio.l1.api import BlockNumber, Chain
+from attestrio.l1.api import BlockNumber, Chain, Header
 from attestrio.l1.contract import Contract
 from attestrio.l1.shared import SingleFlight
 
 log = logging.getLogger("attestrio.aggregator")
+
+HEAD_S: Final = 1.0  # how long a head is good enough: it has to be above the tasks' blocks, nothing else
 
 Key = tuple[int, bytes]
 """Block number and hash: after a reorg the same number is another block, perhaps with other operators."""
@@ -37,6 +42,9 @@ class Snapshots:
         self._chain, self._contracts, self._settings, self._metrics = chain, contracts, settings, metrics
         self._known: OrderedDict[Key, Snapshot] = OrderedDict()
         self._flights: SingleFlight[Snapshot] = SingleFlight()
+        self._heads: SingleFlight[Header | None] = SingleFlight()
+        self._head: Header | None = None
+        self._head_at = -math.inf
 
     async def at(self, task: Task) -> Snapshot:
         """The snapshot a task is judged by. Raises SourceError when the schedule is used up."""
@@ -76,12 +84,13 @@ class Snapshots:
         return snapshot
 
     async def _read(self, key: Key) -> Snapshot:
-        """Three questions. The contract is asked at the head, since most nodes have no state of old blocks, and it
-        keeps a history; at the head's number, so that an endpoint which lags behind it fails instead of answering
-        with what it has. The history is the task's only if the task's block is on that chain.
+        """Two questions, and one for the head with others. The contract is asked at the head, since most nodes have no
+        state of old blocks, and it keeps a history; at the head's number, so that an endpoint which lags behind it
+        fails instead of answering with what it has. The history is the task's only if the task's block is on that
+        chain.
         """
         block, block_hash = key
-        head = await self._chain.block("latest")
+        head = await self._head_above(block)
         if head is None or head.number < block:
             raise SnapshotUnreadable(block, f"the head is {'missing' if head is None else head.number}")
         retriever = Contract(self._chain, self._contracts.retriever)
@@ -92,6 +101,14 @@ class Snapshots:
         if there is None or there.hash != block_hash:
             raise SnapshotUnreadable(block, "a reorg has taken that block away")
         return Snapshot.of(block, _stakes(state, block))
+
+    async def _head_above(self, block: int) -> Header | None:
+        """The head of this moment or of the last one, which many readers share after a long absence."""
+        head = self._head
+        if head is None or head.number < block or trio.current_time() - self._head_at >= HEAD_S:
+            head = await self._heads.do("head", lambda: self._chain.block("latest"))
+            self._head, self._head_at = head, trio.current_time()
+        return head
 
     def _count(self, result: str) -> None:
         if self._metrics is not None:

@@ -30,6 +30,20 @@ class Turns(Generic[T]):
         connections.setdefault(connection, deque()).append((batch, item))
         self._batches.setdefault(batch, OrderedDict())[id(item)] = item
 
+    def leave(self, host: str, connection: Hashable) -> list[tuple[bytes, T]]:
+        """Take out what still waits of one connection, with its batches, in order. O(items)."""
+        connections = self._hosts.get(host, OrderedDict())
+        left = []
+        for batch, item in connections.pop(connection, ()):
+            waiting = self._batches.get(batch)
+            if waiting is not None and waiting.pop(id(item), None) is not None:
+                left.append((batch, item))
+                if not waiting:
+                    del self._batches[batch]
+        if not connections:
+            self._hosts.pop(host, None)
+        return left
+
     def take(self, most: int) -> tuple[bytes, list[T]] | None:
         """The next batch, and at most `most` of its items: first that whose turn it is, then the oldest.
 

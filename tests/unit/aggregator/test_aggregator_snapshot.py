@@ -1,12 +1,14 @@
 """Who was in the quorum is read once for a block, and never guessed."""
 
+from collections import Counter
+
 import pytest
 import trio
 from aligned_chain import CONTRACTS, OPERATORS, AlignedChain, Away, root_of
 from attestrio.aggregator.errors import SnapshotUnreadable
 from attestrio.aggregator.metrics import AggregatorMetrics
 from attestrio.aggregator.settings import CollectSettings
-from attestrio.aggregator.snapshot import Snapshots
+from attestrio.aggregator.snapshot import HEAD_S, Snapshots
 from attestrio.kit.jsonrpc import MalformedAnswer
 from attestrio.kit.metrics import Metrics
 from eth_abi.abi import encode
@@ -47,6 +49,35 @@ async def test_row_5_a_snapshot_is_read_once_for_a_block_however_many_ask():
     await snapshots.at(chain.task(root_of(1)))
 
     assert chain.asked.count("call") == 2
+
+
+async def test_blocks_that_are_read_at_about_the_same_time_are_read_below_one_head(autojump_clock):
+    chain = chain_with_tasks(1, 2, 3, 4)
+    snapshots = Snapshots(chain, CONTRACTS)
+
+    async with trio.open_nursery() as nursery:
+        for number in (1, 2, 3):
+            nursery.start_soon(snapshots.at, chain.task(root_of(number)))
+    assert Counter(chain.asked) == {"call": 3, "block": 1 + 3}
+    await trio.sleep(HEAD_S)
+    await snapshots.at(chain.task(root_of(4)))
+
+    assert Counter(chain.asked) == {"call": 4, "block": 2 + 4}
+
+
+async def test_a_head_below_the_task_is_not_remembered(autojump_clock):
+    chain = chain_with_tasks(1)
+    snapshots = Snapshots(chain, CONTRACTS)
+    await snapshots.at(chain.task(root_of(1)))
+    chain.post(root_of(2))
+    chain.mine()
+    chain.post(root_of(3))
+    chain.mine()
+
+    snapshot = await snapshots.at(chain.task(root_of(3)))
+
+    assert snapshot.block == chain.task(root_of(3)).created
+    assert trio.current_time() == 0.0
 
 
 async def test_what_is_remembered_is_told_without_asking():

@@ -10,7 +10,7 @@ from aligned_chain import OPERATORS, batch
 from attestrio.aggregator.server_metrics import ServerMetrics
 from attestrio.aggregator.state import Accepted
 from attestrio.aggregator.turns import Turns
-from attestrio.aggregator.verifying import JUNK_PAUSE_S, STRANGERS_GROUP, Candidate, Lane, Verifying
+from attestrio.aggregator.verifying import JUNK_PAUSE_S, PROVEN_BATCHES, STRANGERS_GROUP, Candidate, Lane, Verifying
 from attestrio.bls import encode_g1
 from attestrio.kit.blocking import inline
 from attestrio.kit.metrics import Metrics
@@ -52,6 +52,19 @@ def test_what_nobody_wants_any_more_is_dropped():
         turns.add("host", "connection", b"1", item)
 
     assert all_of(turns, most=9) == [(b"1", ["y", "w"])]
+
+
+def test_one_connection_leaves_in_its_order_and_what_was_taken_along_stays_taken():
+    turns = Turns(lambda _: True)
+    for connection, batch_, item in [("x", b"1", "a"), ("y", b"2", "b"), ("y", b"1", "c"), ("y", b"3", "d")]:
+        turns.add("host", connection, batch_, item)
+    assert turns.take(2) == (b"1", ["a", "c"])
+
+    assert turns.leave("host", "y") == [(b"2", "b"), (b"3", "d")]
+
+    assert not turns
+    assert turns.leave("host", "y") == turns.leave("elsewhere", "y") == []
+    assert turns.take(9) is None
 
 
 @settings(max_examples=examples(60))
@@ -201,6 +214,34 @@ async def test_a_good_signature_makes_a_connection_proven_and_a_bad_one_a_strang
     assert lane.proven
     await bench.check_all(("bad", HONEST, junk(HONEST, 1, 0), lane))
     assert not lane.proven
+
+
+async def test_after_an_absence_batches_with_few_signatures_each_are_verified_several_at_a_time(autojump_clock):
+    bench, lane = Bench(), Lane("host", proven=True)
+
+    await bench.check_all(*[(number, HONEST, candidate(HONEST, number), lane) for number in range(2 * PROVEN_BATCHES)])
+
+    assert bench.groups == 2
+    assert [good for _, good in bench.heard] == [True] * 2 * PROVEN_BATCHES
+
+
+async def test_what_waits_of_a_connection_goes_on_with_its_first_good_signature(autojump_clock):
+    bench, new = Bench(), Lane("new")
+
+    await bench.check_all(*[(number, HONEST, candidate(HONEST, number), new) for number in range(1 + PROVEN_BATCHES)])
+
+    assert bench.groups == 2
+    assert [good for _, good in bench.heard] == [True] * (1 + PROVEN_BATCHES)
+
+
+async def test_what_waits_of_a_connection_stays_where_it_is_after_a_bad_signature(autojump_clock):
+    bench, new = Bench(), Lane("new")
+    asked = [("junk", HONEST, junk(HONEST, number, 0), new) for number in range(3)]
+
+    await bench.check_all(*asked)
+
+    assert bench.groups == 3
+    assert trio.current_time() >= 2 * JUNK_PAUSE_S
 
 
 @pytest.mark.slow  # it verifies 280 bad signatures
