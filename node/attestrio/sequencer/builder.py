@@ -219,6 +219,11 @@ class BatchBuilder:
         self._batch = self._block = None
 
     @property
+    def in_block(self) -> bool:
+        """Whether a block is under way."""
+        return self._block is not None
+
+    @property
     def outcomes(self) -> tuple[Outcome, ...]:
         """Of the transactions of the block under way."""
         return self._executor.outcomes

@@ -57,16 +57,16 @@ class StreamDiverged(SafetyError):
         self.block, self.got, self.want = block, got, want
 
 
-class BadGenesis(SetupError):
+class ChainFileUnreadable(SetupError):
     """A file that describes how the chain begins cannot be read, or lacks something."""
 
-    code: ClassVar[str] = "bad_genesis"
+    code: ClassVar[str] = "chain_file_unreadable"
 
 
-class GenesisMismatch(SetupError):
+class GenesisRootWrong(SetupError):
     """The accounts the chain begins with do not give the state root that its configuration names."""
 
-    code: ClassVar[str] = "genesis_mismatch"
+    code: ClassVar[str] = "genesis_root_wrong"
 
     def __init__(self, got: bytes, want: bytes) -> None:
         super().__init__(f"the accounts give the state root {got.hex()}, the configuration names {want.hex()}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from attestrio.sequencer.builder import Added, BatchBuilder
 from attestrio.sequencer.db import ChainDb
-from attestrio.sequencer.errors import BadGenesis, GenesisMismatch, InjectedRefused
+from attestrio.sequencer.errors import ChainFileUnreadable, GenesisRootWrong, InjectedRefused
 from attestrio.sequencer.sealed import BatchHead, SealedBatch, SealedBlock
 from attestrio.stream.messages import BatchType
 from attestrio.zkevm.executor import L1Info
@@ -32,7 +32,7 @@ class Genesis:
 
     @classmethod
     def read(cls, accounts: Path, chain: Path, conf: Path) -> Genesis:
-        """From cdk-erigon's three files: allocation, chain specification, configuration. Raises BadGenesis."""
+        """From cdk-erigon's three files: allocation, chain specification, configuration. Raises ChainFileUnreadable."""
         try:
             spec, told = _json(chain), _json(conf)
             root = told.get("root")
@@ -45,9 +45,9 @@ class Genesis:
                 root=bytes.fromhex(root.removeprefix("0x")) if root else None,
             )
         except KeyError as exc:
-            raise BadGenesis(f"{chain} and {conf}: {exc.args[0]} is missing") from exc
+            raise ChainFileUnreadable(f"{chain} and {conf}: {exc.args[0]} is missing") from exc
         except (ValueError, TypeError, AttributeError) as exc:
-            raise BadGenesis(f"{accounts}, {chain} or {conf}: {exc}") from exc
+            raise ChainFileUnreadable(f"{accounts}, {chain} or {conf}: {exc}") from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Injected:
 
 
 def begin(db: ChainDb, genesis: Genesis) -> SealedBatch:
-    """Batch 0 with block 0, on disk when this returns. Raises GenesisMismatch, RuntimeError if the chain has begun."""
+    """Batch 0 with block 0, on disk when this returns. Raises GenesisRootWrong, RuntimeError if the chain has begun."""
     with db.transaction():
         db.put_chain_id(genesis.chain_id)
         header = begin_chain(
@@ -78,7 +78,7 @@ def begin(db: ChainDb, genesis: Genesis) -> SealedBatch:
             difficulty=genesis.difficulty,
         )
         if genesis.root not in (None, header.state_root):
-            raise GenesisMismatch(header.state_root, genesis.root or b"")
+            raise GenesisRootWrong(header.state_root, genesis.root or b"")
         db.put_block(SealedBlock(header, header.hash(), BatchHead(0, BatchType.REGULAR, 0, 0), True, delta=0))
         batch = db.last_batch
         assert batch is not None
@@ -102,9 +102,9 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         read = json.loads(path.read_text())
     except OSError as exc:
-        raise BadGenesis(f"{path}: {exc.strerror}") from exc
+        raise ChainFileUnreadable(f"{path}: {exc.strerror}") from exc
     except ValueError as exc:
-        raise BadGenesis(f"{path} is no JSON: {exc}") from exc
+        raise ChainFileUnreadable(f"{path} is no JSON: {exc}") from exc
     if not isinstance(read, dict):
-        raise BadGenesis(f"{path} is no JSON object")
+        raise ChainFileUnreadable(f"{path} is no JSON object")
     return read

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from attestrio.stream.entries import Entry
 from attestrio.stream.messages import BatchEnd, BatchStart, L2Block, L2BlockEnd, message_untrusted
 from attestrio.stream.reader import StreamReader
+
+FRAME: Final = frozenset({BatchStart.TYPE, BatchEnd.TYPE, L2Block.TYPE, L2BlockEnd.TYPE})
+"""What has to be read for it; of a block with many transactions that is little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ def tail_of_entries(backwards: Iterable[Entry]) -> Tail | None:
     closed = False
     between = False  # something stands behind this entry that belongs to a block which never ended
     for entry in backwards:
-        message = message_untrusted(entry.type, entry.data)
+        message = message_untrusted(entry.type, entry.data) if entry.type in FRAME else None
         if isinstance(message, L2Block) and whole is not None:
             batch = message.batch_number if batch is None else batch
             return Tail(batch, closed, message.number, message.batch_number, message.hash, whole)

@@ -1,4 +1,4 @@
-"""What tests of a growing chain share: the chain behind stream a, built again, and contracts and accounts of our own."""
+"""What tests of a growing chain share: the chain behind stream a, and accounts and contracts of our own."""
 
 from __future__ import annotations
 
