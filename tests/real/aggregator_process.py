@@ -69,7 +69,7 @@ class AggregatorProcess:
             lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
         (self.folder / "aggregator.toml").write_text("\n".join(lines) + "\n")
 
-    async def start(self, point=None, times=1, number=signal.SIGKILL, **variables):
+    async def start(self, point=None, times=1, number=signal.SIGKILL):
         """Until it listens. With a `point` of dying_aggregator.py it hits itself there with the signal."""
         program = ATTESTRIO if point is None else (sys.executable, DYING, point, str(times), str(int(number)))
         log = self.folder / "log"
@@ -77,7 +77,7 @@ class AggregatorProcess:
         with log.open("ab") as out:
             self.process = await trio.lowlevel.open_process(
                 [*program, "aggregator", "run", "-c", self.folder / "aggregator.toml"],
-                env=environment(**variables), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                env=environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )  # fmt: skip
         with trio.fail_after(START_S):
             while (said := re.search(r"aggregator running.* metrics at (\S+?)\"", self.said(seen))) is None:

@@ -261,12 +261,11 @@ class World:
 
         await self.until(done, within_s)
 
-    async def until_signed(self, within_s, identifiers=None, members=None):
-        """The outboxes of all operators hold a response to each of those that have no answer."""
+    async def until_signed(self, within_s, members=None):
+        """The outboxes of all operators hold a response to each batch that has no answer."""
 
         async def done():
             wanted = await self.pending()
-            wanted = wanted if identifiers is None else wanted & set(identifiers)
             return all([wanted <= await one.outbox() for one in members or self.members])
 
         await self.until(done, within_s)
@@ -304,19 +303,17 @@ class World:
         """One BatchVerified and one transaction for each batch, none in vain, no nonce left out."""
         answered = [identifier for identifier, _ in await self.answers()]
         transactions = await self.transactions()
-        assert sorted(answered) == sorted(self.posted)
-        assert [nonce for nonce, _, _ in transactions] == list(range(len(transactions)))
-        assert all(succeeded for _, succeeded, _ in transactions)
-        assert sorted(one for _, _, one in transactions if one is not None) == sorted(self.posted)
+        nonces, successes, identifiers = zip(*transactions, strict=True)
+        assert sorted(answered) == sorted(self.posted), f"{len(answered)} events for {len(self.posted)} batches"
+        assert nonces == tuple(range(len(nonces))), f"nonces: {nonces}"
+        assert all(successes), f"{successes.count(False)} transactions in vain"
+        sent = [one for one in identifiers if one is not None]
+        assert sorted(sent) == sorted(self.posted), f"{len(sent)} answers for {len(self.posted)} batches"
 
-    def assert_nothing_acknowledged_is_missing(self, signatures, finished=frozenset()):
-        """In a journal with these (identifier, operator id), without those whose batches it has done with."""
-        for member in self.members:
-            assert {
-                one.hex()
-                for one in member.line.acknowledged
-                if one not in finished and (one, member.id) not in signatures
-            } == set()
+    def assert_nothing_acknowledged_is_missing(self, signatures):
+        """`signatures`: (identifier, operator id) of all in the aggregator's journal."""
+        told = {(one, member.id) for member in self.members for one in member.line.acknowledged}
+        assert told <= signatures, f"{len(told - signatures)} of {len(told)} are missing"
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from suite import needs
 pytestmark = [*needs_anvil, needs(go_peer.GO)]
 
 OPERATORS, BATCHES = 8, 60
-FIRST_S, FLOOD_S = 3.0, 10.0  # 60 in the list
+FIRST_S, FLOOD_S = 3.0, 8.0  # 60 in the list
 OFFERED = OPERATORS * BATCHES * 5  # a second
 MEMORY_MB = 250.0
 HANDLER_S = 1.0

@@ -20,7 +20,7 @@ TRIES = 10  # what upstream's operators do before they give up
 IN_FLIGHT = 16  # of the sender, and of an operator's outbox
 POLL_S = 0.2
 CALLS_EACH, CALLS_A_POLL = 12, 6  # of any method, for a batch and for a look at the head; 8 and 4 are usual
-LIMIT_S = 150.0
+LIMIT_S = 110.0
 DUPLICATES_S = 0.05
 
 

@@ -29,7 +29,10 @@ func (l *line) response() *SignedTaskResponse {
 	fill(r.BatchIdentifierHash[:], l.Identifier)
 	fill(r.OperatorId[:], l.Operator)
 	if len(l.X) == 4 && len(l.Y) == 4 {
-		r.BlsSignature = Signature{&G1Point{&G1Affine{Element(l.X), Element(l.Y)}}}
+		point := &G1Affine{}
+		copy(point.X[:], l.X)
+		copy(point.Y[:], l.Y)
+		r.BlsSignature = Signature{&G1Point{point}}
 	}
 	return r
 }
