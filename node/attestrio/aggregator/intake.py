@@ -128,8 +128,7 @@ class Intake:
 
 def _known(state: AggregatorState, identifier: bytes, operator_id: bytes, point: bytes) -> str | None:
     """How a signature is done with: "finished", "duplicate", or None: it is not."""
-    task = state.tasks.get(identifier)
-    if task is not None and task.verified is not None and not task.void:
+    if state.is_finished(identifier):  # before that a reorg may take the answer back, and the signature is needed
         return "finished"
     signed = state.signed.get(identifier)
     return "duplicate" if signed is not None and signed.get(operator_id) == point else None

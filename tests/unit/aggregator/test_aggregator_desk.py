@@ -186,7 +186,7 @@ async def test_a6_the_same_signature_at_once_is_one_verification_and_one_row(aut
         assert place.counts("records") == 1
 
 
-async def test_a_batch_that_the_chain_has_an_answer_to_costs_no_pairing(autojump_clock, tmp_path):
+async def test_a_batch_that_the_chain_has_answered_for_good_costs_no_pairing(autojump_clock, tmp_path):
     async with office(tmp_path) as place:
         state = await place.term()
         await state.add_tasks([task_of(1, verified=6)])
@@ -198,6 +198,21 @@ async def test_a_batch_that_the_chain_has_an_answer_to_costs_no_pairing(autojump
         assert place.groups == []
         assert place.results() == {"finished": 2}
         assert state.signed == {}
+
+
+async def test_a_signature_is_recorded_while_a_reorg_may_take_the_answer_back(autojump_clock, tmp_path):
+    async with office(tmp_path) as place:
+        state = await place.term(settings=CollectSettings(confirmations=12))
+        await state.add_tasks([task_of(1, verified=89)])
+        client = await place.client()
+
+        assert await told(client, response_of(ONE, 1)) == 0  # the head is 100
+        assert set(state.signed[IDENTIFIER]) == {ONE.id}
+
+        await state.commit(lambda change: None, scanned=101)
+        assert await told(client, response_of(TWO, 1)) == 0
+        assert set(state.signed[IDENTIFIER]) == {ONE.id}
+        assert place.results() == {"accepted": 1, "finished": 1}
 
 
 async def test_a_signature_of_a_batch_that_a_reorg_took_away_is_recorded(autojump_clock, tmp_path):
