@@ -382,6 +382,49 @@ async def test_one_that_no_node_takes_gives_its_nonce_back(tmp_path, autojump_cl
         assert sorted(world.chain.successes()) == sorted([bad, *good])
 
 
+async def test_a_nonce_nobody_needs_is_offered_without_haste_to_a_node_that_refuses_it(tmp_path, autojump_clock):
+    refusal = RpcFailed("stub", -32000, "exceeds block gas limit")
+    offered = []
+
+    def refuse(tx):
+        if tx.identifier is None:
+            offered.append(trio.current_time())
+            assert len(offered) < 200, "it is offered again and again"
+        return refusal if tx.identifier in (None, bad) else None
+
+    async with world_of(tmp_path) as world, world.running():
+        world.chain.stuck = True
+        bad = world.post(0)
+        await world.block(2)
+        good = [world.post(number) for number in range(1, 4)]
+        await world.block(2)
+        assert [nonce for _, nonce, _ in world.chain.offers(bad)] == [0]
+        del world.chain.pool[0]
+        world.chain.stuck = False
+        world.chain.send_fault = refuse
+        await world.block(20)
+        assert offered
+        assert world.chain.successes() == []
+        world.chain.send_fault = None
+
+        await world.until(all_are(world, Phase.CONFIRMED))
+
+        assert sorted(world.chain.successes()) == sorted([bad, *good])
+
+
+async def test_a_nonce_that_a_batch_takes_meanwhile_is_not_filled(tmp_path, autojump_clock):
+    async with world_of(tmp_path) as world, world.running():
+        nonces = world.sender.steps.nonces
+        nonces.take(1, b"b" * 32, BASE)
+        assert nonces.gaps() == [0]
+        nonces.take(0, b"a" * 32, BASE)
+
+        await world.sender.fillers.step(0, BASE)
+
+        assert nonces.owns(0, b"a" * 32)
+        assert await world.journal.scan(FILLERS, 10) == []
+
+
 async def test_signatures_are_checked_singly_when_the_contract_refuses_the_sum(tmp_path, autojump_clock):
     async with world_of(tmp_path) as world, world.running():
         batch = world.post(0)
@@ -442,6 +485,27 @@ async def test_an_account_without_money_sends_the_recorded_bytes_later(tmp_path,
 # --- nodes
 
 
+async def test_who_answered_is_not_forgotten_while_nobody_says_whether_it_is_still_there(tmp_path, autojump_clock):
+    class Away(SourceError):
+        code = "away"
+
+    async def away(transaction):
+        raise Away("no receipts")
+
+    async with world_of(tmp_path) as world, world.running():
+        batch = world.post(0)
+        await world.until(all_are(world, Phase.MINED))
+        world.chain.receipt, receipt = away, world.chain.receipt
+        await world.block(10)
+        assert world.answer(batch).phase is Phase.MINED
+        assert world.sender.steps.nonces.lowest() == 1
+        world.chain.receipt = receipt
+
+        await world.until(all_are(world, Phase.CONFIRMED))
+
+        everything_is_right(world)
+
+
 async def test_an_answer_by_another_transaction_is_success(tmp_path, autojump_clock):
     async with world_of(tmp_path) as world, world.running():
         batch = world.post(0)
@@ -497,6 +561,27 @@ async def test_a_price_that_a_node_calls_too_low_is_raised_at_once(tmp_path, aut
         ((at, _, price),) = world.chain.offers(batch)
         assert price >= 1.6 * BASE
         assert at - started < 3 * 12.0
+
+
+async def test_what_a_node_calls_too_low_at_the_highest_price_is_tried_again_without_haste(tmp_path, autojump_clock):
+    refused = []
+
+    def refuse(tx):
+        refused.append(tx.price)
+        assert len(refused) < 50, "it is sent again and again"
+        return RpcFailed("stub", -32000, "replacement transaction underpriced")
+
+    async with world_of(tmp_path) as world, world.running():
+        batch = world.post(0)
+        world.chain.send_fault = refuse
+        await world.block(30)
+        assert max(refused) <= 2.5 * BASE
+        assert world.answer(batch).phase is Phase.REPLACED
+        world.chain.send_fault = None
+
+        await world.until(all_are(world, Phase.CONFIRMED))
+
+        everything_is_right(world)
 
 
 async def test_an_outage_of_the_endpoints_costs_no_answer_and_parks_none(tmp_path, autojump_clock):

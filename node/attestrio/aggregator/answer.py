@@ -205,6 +205,19 @@ def without_nonce(answer: Answer, why: Why, at: float) -> Answer:
     return _to(answer, phase, reason, answer.detail, at, nonce=None, attempts=())
 
 
+def is_firm(row: Answer) -> bool:
+    """Whether nobody else may have its nonce: it is on its way, or in a block."""
+    return row.phase in ON_ITS_WAY or (row.phase is Phase.MINED and row.mined is not None and bool(row.mined[1]))
+
+
+def may_be_sent_again(row: Answer, node: int) -> bool:
+    """Whether the same bytes are worth sending: put off with a transaction that still pays enough."""
+    return (
+        row.phase in PUT_OFF and row.nonce is not None and bool(row.attempts) and row.attempts[-1].price >= node
+        and row.reason != Why.BAD_AGGREGATE
+    )  # fmt: skip
+
+
 def _out(attempts: tuple[Attempt, ...]) -> Phase:
     return Phase.SENT if len(attempts) == 1 else Phase.REPLACED
 

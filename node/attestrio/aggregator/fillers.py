@@ -61,6 +61,8 @@ class Fillers:
         if self.nonces.is_over(nonce):
             await self._drop(nonce)
             return
+        if row is None and nonce not in self.nonces.gaps():  # a batch has taken it meanwhile
+            return
         if row is None or nonce in self._sent_at:
             price = offer(self.settings.fees, node, len(row.attempts) if row else 0, self.nonces.price(nonce))
             if price is not None:

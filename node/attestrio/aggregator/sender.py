@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 import trio
 from trio_util import AsyncValue
 
-from attestrio.aggregator.answer import NOTHING, ON_ITS_WAY, PUT_OFF, Why
+from attestrio.aggregator.answer import NOTHING, ON_ITS_WAY, PUT_OFF, Why, may_be_sent_again
 from attestrio.aggregator.ethereum import EthereumPort
 from attestrio.aggregator.fillers import Fillers
 from attestrio.aggregator.nonces import filler_key
@@ -25,7 +25,7 @@ from attestrio.aggregator.rows import Answer, Phase
 from attestrio.aggregator.sender_metrics import SenderMetrics
 from attestrio.aggregator.settings import SenderSettings
 from attestrio.aggregator.state import AggregatorState
-from attestrio.aggregator.steps import Steps, may_be_sent_again
+from attestrio.aggregator.steps import Steps
 from attestrio.errors import SourceError
 
 log = logging.getLogger("attestrio.aggregator")
@@ -197,8 +197,7 @@ class Sender:
         try:
             await self.fillers.step(nonce, price)
         finally:
-            self._state.busy.discard(filler_key(nonce))
-            self._wake.set()
+            self._state.busy.discard(filler_key(nonce))  # and no wake: a filler that is refused is not tried at once
 
     def _count(self) -> None:
         answers = self._state.answers

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 import trio
 
 from attestrio.aggregator import answer as phases
-from attestrio.aggregator.answer import NOTHING, ON_ITS_WAY, PUT_OFF, AnswerRefused, Cure, Refusal, Why, refusal_of
+from attestrio.aggregator.answer import NOTHING, ON_ITS_WAY, AnswerRefused, Cure, Refusal, Why, is_firm, refusal_of
 from attestrio.aggregator.ethereum import EthereumPort, Receipt, gas_and_data
 from attestrio.aggregator.fees import floor, offer
 from attestrio.aggregator.nonces import Nonces
@@ -207,7 +207,7 @@ class Steps:
             refusal = refusal_of(exc)
             if refusal.cure is not Cure.SENT:
                 self.metrics.transactions.labels("refused").inc()
-                await self._not_taken(identifier, refusal)
+                await self._not_taken(identifier, refusal, dearest=result == "resent")
                 return
         self.metrics.transactions.labels(result).inc()
         self.pace.worked(identifier)
@@ -218,13 +218,18 @@ class Steps:
         if taken is not row:
             await self.state.set_answer(identifier, taken)
 
-    async def _not_taken(self, identifier: bytes, refusal: Refusal) -> None:
-        """The network did not take a recorded transaction. It stays on its way as long as that may be cured."""
+    async def _not_taken(self, identifier: bytes, refusal: Refusal, *, dearest: bool) -> None:
+        """The network did not take a recorded transaction. It stays on its way as long as that may be cured.
+
+        `dearest`: no higher price is offered at present.
+        """
         log.info("batch %s: not taken: %s", _named(identifier), refusal.detail)
         match refusal.cure:
-            case Cure.HIGHER:  # the next step of the price, at once
+            case Cure.HIGHER:  # the next step of the price, at once where there is one
                 self.pace.view = None
                 self.pace.sent_at[identifier] = NEVER
+                if dearest:
+                    self.pace.failed(identifier)
             case Cure.USED:  # the next look says what by
                 self.pace.view = None
                 self.pace.wait(identifier, self.settings.poll_s)
@@ -258,6 +263,8 @@ class Steps:
                 await self._put_off(identifier, Phase.PARKED, refusal, below)
             case Cure.PARK:
                 await self._put_off(identifier, Phase.PARKED, refusal)
+            case Cure.WAIT if row.phase is Phase.MINED:  # nobody could say whether it still is
+                self.pace.failed(identifier)
             case Cure.WAIT if row.phase in ON_ITS_WAY and refusal.why is not Why.NO_TASK:
                 often = self.pace.failed(identifier) > NOT_TAKEN and refusal.why is not Why.AWAY
                 if often and not self.pace.is_out(identifier):  # nobody takes it: not the next ones' loss
@@ -379,19 +386,6 @@ class Steps:
             return await question
         except SourceError as exc:
             raise AnswerRefused(refusal_of(exc)) from exc
-
-
-def is_firm(row: Answer) -> bool:
-    """Whether nobody else may have its nonce: it is on its way, or in a block."""
-    return row.phase in ON_ITS_WAY or (row.phase is Phase.MINED and row.mined is not None and bool(row.mined[1]))
-
-
-def may_be_sent_again(row: Answer, node: int) -> bool:
-    """Whether the same bytes are worth sending: put off with a transaction that still pays enough."""
-    return (
-        row.phase in PUT_OFF and row.nonce is not None and bool(row.attempts) and row.attempts[-1].price >= node
-        and row.reason != Why.BAD_AGGREGATE
-    )  # fmt: skip
 
 
 def _named(identifier: bytes) -> str:
