@@ -39,6 +39,8 @@ PLACES = {
     "operator": "operator:app",
     "aggregator": "aggregator:app",
     "stream": "stream:app",
+    "sequencer": "sequencer:app",
+    "unwind": "unwind:unwind",
     "rollback": "rollback:rollback",
     "epoch": "rollback:epoch",
 }

@@ -23,6 +23,12 @@ class TransactionRefused(PeerError):
     code: ClassVar[str] = "transaction_refused"
 
 
+class NoRoom(TransactionRefused):
+    """Nothing is wrong with the transaction, but there is no room for it now: send it again later."""
+
+    code: ClassVar[str] = "no_room_for_transaction"
+
+
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
     """What is taken in."""
@@ -137,10 +143,10 @@ class Pool:
         if old is not None and tx.gas_price * 100 < old.tx.gas_price * (100 + REPLACE_PERCENT):
             raise TransactionRefused("replacement transaction underpriced")
         if old is None and len(self) >= self._settings.most:
-            raise TransactionRefused("txpool is full")
+            raise NoRoom("txpool is full")
         if waits is None:
             waits = self._accounts[sender] = _Account(account.nonce)
-        waits.next = account.nonce
+        waits.next = max(waits.next, account.nonce)  # a block may have come since the caller asked
         if old is not None:
             del self._by_hash[old.hash]
         self._places += 1
