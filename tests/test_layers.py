@@ -50,6 +50,7 @@ WAITS = {
     "aggregator/garbage", "aggregator/lookup", "aggregator/recovery", "aggregator/telemetry",
     "aggregator/tracing",
     "zkevm/state_sqlite", "sequencer/db", "sequencer/reader", "sequencer/sink",
+    "sequencer/intake", "sequencer/l1_info", "sequencer/l1_store", "sequencer/runner", "sequencer/shared",
     "app", "sim", "cli",
 }  # fmt: skip
 
