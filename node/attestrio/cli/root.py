@@ -41,6 +41,7 @@ PLACES = {
     "stream": "stream:app",
     "sequencer": "sequencer:app",
     "unwind": "unwind:unwind",
+    "resequence": "resequence:app",
     "rollback": "rollback:rollback",
     "epoch": "rollback:epoch",
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing, nullcontext
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -15,7 +16,7 @@ from attestrio.cli.progress import progress_bar
 from attestrio.errors import PeerError, StorageUnusable
 from attestrio.stream.backup import backup as make_backup
 from attestrio.stream.backup import restore as put_back
-from attestrio.stream.bookmarks import open_index
+from attestrio.stream.bookmarks import BookmarkIndex, open_index
 from attestrio.stream.entries import Entry, EntryType
 from attestrio.stream.file import StreamFile
 from attestrio.stream.messages import message_untrusted
@@ -102,11 +103,7 @@ def verify(
 
     Example: attestrio stream verify data-stream.bin
     """
-    # LevelDB would make an index of any folder, and a check leaves none behind.
-    if bookmarks is not None and not (bookmarks / "CURRENT" if bookmarks.is_dir() else bookmarks).exists():
-        raise NoBookmarks(bookmarks)
-    opened = nullcontext() if bookmarks is None else closing(open_index(bookmarks))
-    with opened as index, progress_bar("verifying", output) as tell:
+    with the_index(bookmarks) as index, progress_bar("verifying", output) as tell:
         report = walk(file, index, on_progress=tell)
     document = asdict(report) | {"ok": report.ok, "path": str(file)}
     lines = [
@@ -199,6 +196,19 @@ def restore(
 def index_beside(file: Path) -> Path:
     """Where the bookmarks of a stream are unless somebody says otherwise."""
     return file.with_name(f"{file.name}.bookmarks")
+
+
+@contextmanager
+def the_index(bookmarks: Path | None) -> Iterator[BookmarkIndex | None]:
+    """The index that is to be checked, if there is to be one. Raises NoBookmarks, and as `open_index`."""
+    if bookmarks is None:
+        yield None
+        return
+    # LevelDB would make an index of any folder, and a check leaves none behind.
+    if not (bookmarks / "CURRENT" if bookmarks.is_dir() else bookmarks).exists():
+        raise NoBookmarks(bookmarks)
+    with closing(open_index(bookmarks)) as index:
+        yield index
 
 
 def entry_json(entry: Entry) -> dict[str, Any]:
