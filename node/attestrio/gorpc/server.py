@@ -60,8 +60,9 @@ async def serve(
     """Serve Go RPC on HOST:PORT until cancelled; `started` gives the address with the real port.
 
     A fault of a connection ends that connection only. With as many connections as allowed, from everywhere or from one
-    address, one more ends the one of them that has been idle longest, first of those that never had a call answered;
-    without any idle one it is closed.
+    address, one more ends the one of them that has been idle longest, first of those that never had a call answered.
+    Without any idle one it takes the place of one from the address that has the most, as long as its own has at least
+    two fewer; otherwise it is closed.
 
     Raises AddressInUse, BadAddress; what a handler raises that is neither PeerError nor SourceError.
     """
@@ -122,7 +123,9 @@ class Crowd:
         host = self._hosts.get(name)
         if host is not None and len(host.connections) >= self._limits.max_host_connections:
             return self._make_room(host.connections)
-        return len(self.connections) < self._limits.max_connections or self._make_room(self.connections)
+        if len(self.connections) < self._limits.max_connections or self._make_room(self.connections):
+            return True
+        return self._take_from_the_largest(0 if host is None else len(host.connections))
 
     def host(self, name: str) -> Host:
         return self._hosts.get(name) or Host(name, trio.Semaphore(self._limits.max_host_calls))
@@ -142,10 +145,20 @@ class Crowd:
         idle = [one for one in held if not one.busy]
         if not idle:
             return False
-        oldest = min(idle, key=lambda one: (one.answered > 0, one.active_at))
-        self.discard(oldest)
-        oldest.end()
+        self._end(min(idle, key=lambda one: (one.answered > 0, one.active_at)))
         return True
+
+    def _take_from_the_largest(self, held: int) -> bool:
+        """To be at work costs a peer nothing, so it may not keep out an address that holds less."""
+        largest = max(self._hosts.values(), key=lambda host: len(host.connections))
+        if len(largest.connections) < held + 2:  # else the two would take the last place from each other for ever
+            return False
+        self._end(min(largest.connections, key=lambda one: one.active_at))
+        return True
+
+    def _end(self, connection: Connection) -> None:
+        self.discard(connection)
+        connection.end()
 
 
 class Connection:
@@ -178,6 +191,7 @@ class Connection:
         self._encoder = GobEncoder()
         self._out = bytearray()  # answers in the order in which they were encoded, which is the order they need
         self._sending = trio.Lock()
+        self._deaf = False
 
     @property
     def busy(self) -> bool:
@@ -227,10 +241,10 @@ class Connection:
             raise fault
 
     async def _read(self, calls: trio.Nursery) -> None:
-        """Until the stream ends. Raises BadGob, GobTooLarge, PeerStalled."""
+        """Until the stream ends, or nobody takes answers any more. Raises BadGob, GobTooLarge, PeerStalled."""
         begun: float | None = None  # when the rest of a message was first waited for
-        while True:
-            while (pair := self._reader.next_pair()) is not None:
+        while not self._deaf:  # of a peer that is gone, the system may still hold thousands of calls
+            while not self._deaf and (pair := self._reader.next_pair()) is not None:
                 begun = None
                 self.active_at = trio.current_time()
                 if self._repeats(pair):
@@ -338,7 +352,7 @@ class Connection:
                 return
             data, self._out = self._out, bytearray()
             with self._until(trio.current_time() + self._limits.stall_s, "answer taken"):
-                await send(self._stream, data)  # when nobody listens any more, the reader notices
+                self._deaf = not await send(self._stream, data)
 
     @contextmanager
     def _until(self, deadline: float, what: str) -> Iterator[None]:

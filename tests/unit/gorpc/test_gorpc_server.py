@@ -200,6 +200,20 @@ async def test_a_peer_that_takes_no_answers_is_dropped(autojump_clock):
     assert trio.current_time() == 30.0
 
 
+async def test_what_a_peer_that_is_gone_had_sent_is_not_worked_through(autojump_clock):
+    methods = Methods()
+    ours, theirs = trio.testing.memory_stream_pair()
+    connection = Connection(theirs, {handler.method.name: handler for handler in methods.handlers()})
+    peer = RawPeer(ours)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.run)
+        await peer.connect()
+        await ours.send_all(b"".join(peer.call(PROCESS, SAMPLE) for _ in range(1_000)))
+        await trio.aclose_forcefully(ours)
+
+    assert len(methods.got) < 100
+
+
 @pytest.mark.parametrize("head", [b"GET / HTTP/1.1\r\n\r\n", b"x" * 5_000, b"CONNECT /_goRPC_ HT"])
 async def test_who_does_not_ask_for_go_rpc_is_sent_away(autojump_clock, head):
     ours, theirs = trio.testing.memory_stream_pair()
@@ -220,17 +234,18 @@ async def dial():
     """Opens connections, and closes them all."""
     async with AsyncExitStack() as opened:
 
-        async def dial(address):
+        async def dial(address, source=None):
             host, port = address.rsplit(":", 1)
-            return RawPeer(await opened.enter_async_context(await trio.open_tcp_stream(host, int(port))))
+            stream = await trio.open_tcp_stream(host, int(port), local_address=source)
+            return RawPeer(await opened.enter_async_context(stream))
 
         yield dial
 
 
 @pytest.fixture
 def connected(dial):
-    async def connected(address):
-        peer = await dial(address)
+    async def connected(address, source=None):
+        peer = await dial(address, source)
         await peer.connect()
         return peer
 
@@ -272,6 +287,22 @@ async def test_above_the_limit_with_all_at_work_the_new_one_is_closed(nursery, c
     refused = await dial(address)
 
     assert await refused.stream.receive_some() == b""
+
+
+async def test_above_the_limit_whoever_has_most_at_work_makes_room_for_who_has_less(nursery, connected, dial):
+    address = await nursery.start(serve, Methods().handlers(), "127.0.0.1:0", ServerLimits(max_connections=2))
+    working = [await connected(address), await connected(address)]
+    for one in working:
+        await one.stream.send_all(one.call(SLOW, 3_600) + one.call(SERVER_RUNNING, Nothing()))
+        await one.answer(SERVER_RUNNING)
+
+    operator = await connected(address, "127.0.0.2")
+    await operator.stream.send_all(operator.call(SLOW, 3_600) + operator.call(SERVER_RUNNING, Nothing()))
+    again = await dial(address)
+
+    assert (await operator.answer(SERVER_RUNNING))[1] == 1
+    assert await working[0].answer(SLOW) is None
+    assert await again.stream.receive_some() == b""
 
 
 async def test_an_address_in_use_is_said_so(nursery):
