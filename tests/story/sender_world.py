@@ -191,10 +191,6 @@ class StubEthereum:
         await self._asked("price")
         return self.price
 
-    async def balance(self):
-        await self._asked("balance")
-        return 10**18
-
     async def indices(self, created, non_signers):
         await self._asked("indices")
         return Indices((), (0,), (0,), ((),))

@@ -74,10 +74,6 @@ class EthereumPort(Protocol):
         """What the node would pay, wei per gas."""
         ...
 
-    async def balance(self) -> int:
-        """Of the account, wei."""
-        ...
-
     async def indices(self, created: int, non_signers: Sequence[bytes]) -> Indices:
         """For a task created in that block; `non_signers` are operator ids, ascending. Raises CallReverted."""
         ...
@@ -127,9 +123,6 @@ class EthereumAccount:
 
     async def gas_price(self) -> int:
         return await self.provider.ask("eth_gasPrice", (), _quantity)
-
-    async def balance(self) -> int:
-        return await self.provider.ask("eth_getBalance", (hex_bytes(self.address), "latest"), _quantity)
 
     async def indices(self, created: int, non_signers: Sequence[bytes]) -> Indices:
         function = GET_CHECK_SIGNATURES_INDICES

@@ -78,8 +78,6 @@ class SenderSettings:
     """Transactions that wait to be mined."""
     gas_margin_percent: int = 110
     """Of the estimate."""
-    network: Schedule = NETWORK
-    """For prices, balances, receipts."""
     block_s: float = BLOCK_S
     """Of the chain: what it refuses is tried again after 1, 2 and 4 blocks."""
     poll_s: float = 2.0
