@@ -149,7 +149,8 @@ def prefix_digest(reader: StreamReader, number: int) -> str:
     position = reader.locate(0) if number else end
     while position < end:
         cut = reader.read_bytes(position, min(PAGE, end - position))
-        digest.update(cut.data)
+        begun = cut.next - len(cut.data)  # behind `position` where a pad was jumped over: maybe at the end, or near it
+        digest.update(cut.data[: max(0, end - begun)])
         position = cut.next
     return digest.hexdigest()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from attestrio.sequencer.db import ChainDb
 from attestrio.sequencer.genesis import Genesis, Injected, begin, inject
 from attestrio.sequencer.sink import DirectSink
 from attestrio.sequencer.writer import ChainWriter
-from attestrio.sim.l2 import build
-from attestrio.stream import L2Block, message_untrusted
+from attestrio.sim.l2 import GENESIS_AT, PlannedBatch, PlannedBlock, Wallets, begin_plan, build, build_batch, demo_plan
+from attestrio.stream import BatchType, L2Block, message_untrusted
 from attestrio.stream.bookmarks import DataStream, MemoryBookmarks
 from attestrio.stream.file import StreamFile
 from attestrio.stream.reader import StreamReader
@@ -147,17 +148,35 @@ def site_a(folder):
 def site_of(folder, plan, kept=None, leaves=None):
     """A chain built and written as planned; its database then taken back to the end of batch `kept`."""
     site = Site(folder, plan.rules, leaves or plan.known_leaves())
-    begun = False
-    for sealed in build(site.db, plan):
-        if not begun and site.db.last_batch.number >= 1 and site.db.last_batch.closed:
-            site.writer.align(close=False)
-            begun = True
-            continue
-        if begun:
-            site.writer.write([sealed])
+    begin_plan(site.db, plan)
+    site.writer.align(close=False)
+    with site.db.transaction():
+        sealed = list(build(site.db, plan))
+        if not plan.batches[-1].blocks:  # it is left open otherwise, which without blocks is not there
+            sealed += build_batch(site.db, plan, len(plan.batches) + 1, plan.batches[-1])
+    site.writer.write(sealed, together=True)
     if kept is not None:
         site.db.unwind_to_end_of(kept)
     return site
+
+
+def plan_of(*batches, rules=None):
+    """A plan of batches; each is a list of blocks, each of those a list of transactions; twelve seconds a block."""
+    plan, at, planned = demo_plan(rules=rules), GENESIS_AT + 1_000, []
+    for blocks in batches:
+        kind = BatchType.INVALID if blocks is None else BatchType.REGULAR
+        made = []
+        for txs in blocks or ():
+            at += 12
+            made.append(PlannedBlock(at, tuple(txs)))
+        planned.append(PlannedBatch(tuple(made), kind))
+    return replace(plan, batches=tuple(planned), injected=replace(plan.injected, encoded=Wallets().transfer(3, 0)))
+
+
+def transfers(count):
+    """So many, all of one user and of one size."""
+    wallets = Wallets()
+    return [wallets.transfer(0, 1) for _ in range(count)]
 
 
 def copied(site, folder, **changed):

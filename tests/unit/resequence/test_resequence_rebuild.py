@@ -1,0 +1,422 @@
+"""What comes out of a rebuild: the same, a split, an error, or a report of what was left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from attestrio.resequence.errors import BatchOverflows, FitsNowhere, RebuildRefused, TransactionFails
+from attestrio.resequence.plan import Split
+from attestrio.sequencer.errors import LeafMissing
+from attestrio.sequencer.leaves import MemoryLeaves
+from attestrio.sequencer.writer import StreamAhead
+from attestrio.sim.l2 import CHAIN_ID, GWEI, LOWERED, address_of_key, demo_plan
+from attestrio.stream import BatchType
+from attestrio.zkevm.transactions import sign_legacy, tx_untrusted, unsigned_legacy
+from resequence_kit import plan_of, rules_a, site_a, site_of, transfers
+
+TRANSFER = 110
+"""About the bytes of one in a batch's data."""
+EARNER = b"\x0e" * 32
+
+
+@pytest.fixture
+def a(tmp_path):
+    with site_a(tmp_path) as site:
+        yield site
+
+
+@pytest.fixture
+def rolled_back(tmp_path):
+    """Makes a site with a chain, its database at the end of batch 1 or of the one that is said."""
+    sites = []
+
+    def make(plan, kept=1, **more):
+        folder = tmp_path / str(len(sites))
+        folder.mkdir()
+        sites.append(site_of(folder, plan, kept, **more))
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.close()
+
+
+# --- stream a
+
+
+def test_with_the_same_limits_every_entry_is_the_same_and_the_last_batch_is_left_open(a):
+    before = a.entries()
+
+    report = a.run()
+
+    assert a.entries() == before[:39]
+    assert (report.old_batches, report.new_batches, report.old_blocks, report.new_blocks) == (2, 2, 5, 5)
+    assert report.audit.ok
+    assert report.audit.same_hashes == 5
+    a.writer.align()
+    assert a.entries() == before
+
+
+def test_a_batch_that_no_longer_fits_is_an_error_that_names_it_and_nothing_is_lost(a):
+    before = a.state()
+
+    with pytest.raises(BatchOverflows, match="batch 2 does not fit into one batch: block 4 at transaction 0") as caught:
+        a.run(rules=rules_a(limits={"A": 1160}))
+
+    assert (caught.value.batch, caught.value.block, caught.value.what) == (2, 4, "A")
+    assert a.state() == before
+    assert a.journal.unfinished() is None
+    assert a.run().audit.ok
+
+
+@pytest.mark.parametrize(
+    ("rules", "shape"),
+    [
+        ({"limits": {"A": 1160}}, [(2, [2, 0]), (3, [2]), (4, [1]), (5, [1, 0])]),
+        ({"limits": {"A": 580}}, [(2, [1]), (3, [1, 0]), (4, [1]), (5, [1]), (6, [1]), (7, [1, 0])]),
+        ({"data_budget": 480}, [(2, [2, 0]), (3, [3]), (4, [1, 0])]),
+        ({"data_budget": 177}, [(2, [1]), (3, [1]), (4, [0]), (5, [1]), (6, [1]), (7, [1]), (8, [1]), (9, [0])]),
+    ],
+)
+def test_lower_limits_split_blocks_and_batches_where_they_bind(a, rules, shape):
+    txs = a.txs()
+
+    report = a.run(strict=False, rules=rules_a(**rules))
+
+    assert [(number, [count for *_, count in blocks]) for number, blocks in a.shape()] == shape
+    assert a.txs() == txs
+    assert report.audit.ok
+    assert report.new_batches == len(shape) == report.old_batches + len(report.splits)
+
+
+def test_a_split_between_two_blocks_leaves_every_hash(a):
+    before = a.hashes()
+
+    report = a.run(strict=False, rules=rules_a(data_budget=480))
+
+    assert a.hashes() == before
+    assert report.splits == (Split(2, 2, 4, 0, "data"),)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_transaction_that_fits_nowhere_is_named(a, strict):
+    before, first = a.state(), tx_untrusted(a.txs()[0]).hash()
+
+    with pytest.raises(FitsNowhere, match=first.hex()) as caught:
+        a.run(strict=strict, rules=rules_a(limits={"K": 40}))
+
+    assert (caught.value.batch, caught.value.block, caught.value.position) == (2, 2, 0)
+    assert a.state() == before
+
+
+def test_a_block_whose_start_fits_nowhere_is_named(a):
+    before = a.state()
+
+    with pytest.raises(FitsNowhere, match="block 2: its start overflows data"):
+        a.run(strict=False, rules=rules_a(data_budget=64))
+
+    assert a.state() == before
+
+
+def test_a_leaf_that_is_not_known_stops_it_and_nothing_is_lost(a):
+    before = a.state()
+
+    with pytest.raises(LeafMissing):
+        a.run(leaves=MemoryLeaves())
+
+    assert a.state() == before
+
+
+def test_other_prices_and_another_coinbase_are_no_fault(a):
+    before = a.hashes()
+
+    report = a.run(rules=rules_a(coinbase=b"\x77" * 20))
+
+    assert report.audit.ok
+    assert report.audit.same_hashes == 0
+    assert {number for number, hash in a.hashes().items() if before[number] == hash} == {0, 1}
+
+
+# --- the example of a split
+
+
+def test_a_split_block_keeps_its_time_and_only_its_first_part_has_the_index(rolled_back):
+    txs = transfers(6)
+    site = rolled_back(plan_of([txs[:1], [], []], [txs[1:3], txs[3:5], []], [txs[5:]]), kept=2)
+    _, (_, old), (_, [later]) = site.shape()
+
+    report = site.run(strict=False, rules=replace(site.rules, data_budget=2 * 65 + 3 * TRANSFER + 20))
+
+    _, (three, one), (four, two), (five, last) = site.shape()
+    assert (three, four, five) == (3, 4, 5)
+    assert [count for *_, count in one] == [2, 1]
+    assert [count for *_, count in two] == [1, 0]
+    assert [time for _, time, *_ in one + two] == [old[0][1], old[1][1], old[1][1], old[2][1]]
+    assert [index for *_, index, _ in one + two] == [old[0][2], old[1][2], 0, old[2][2]]
+    assert old[1][2] > 0, "the block that is split takes over a leaf"
+    assert last == [(later[0] + 1, *later[1:])]
+    assert report.audit.ok
+
+
+# --- the demo chain
+
+
+def test_the_demo_chain_comes_out_entry_by_entry_and_so_it_does_again(rolled_back):
+    site = rolled_back(demo_plan(odd=True), kept=3)
+    before, hashes = site.entries(), site.hashes()
+
+    first = site.run()
+    again = site.entries()
+    site.db.unwind_to_end_of(3)
+    second = site.run()
+
+    assert first.audit.ok
+    assert again == before
+    assert site.entries() == before
+    assert second.audit.ok
+    assert site.hashes() == hashes
+    assert not second.resumed
+
+
+def test_lower_limits_on_the_demo_chain(rolled_back):
+    plan = demo_plan(odd=True)
+    site = rolled_back(plan, kept=2)
+    txs, batches = site.txs(), len(site.batches(3))
+    lowered = replace(plan.rules, limits=LOWERED)
+
+    with pytest.raises(BatchOverflows):
+        site.run(rules=lowered)
+    report = site.run(strict=False, rules=lowered)
+
+    assert report.audit.ok
+    assert report.new_batches > batches
+    assert site.txs() == txs
+    assert {one.what for one in report.splits} == {"A"}
+    assert len({one.old_batch for one in report.splits}) == 4
+
+
+def test_leaves_that_came_meanwhile_change_nothing_while_indices_are_reused(rolled_back):
+    plan = demo_plan()
+    site = rolled_back(plan, kept=3)
+    before = site.entries()
+
+    report = site.run(leaves=plan.all_leaves())
+
+    assert report.audit.ok
+    assert site.entries() == before
+
+
+def test_renewed_indices_give_the_same_shape_and_other_hashes_from_the_first_other_index_on(rolled_back):
+    plan = demo_plan()
+    site = rolled_back(plan, kept=3)
+    before, shape, txs = site.hashes(), site.shape(), site.txs()
+
+    report = site.run(strict=False, reuse=False, leaves=plan.all_leaves())
+
+    def bare(shape):
+        return [(number, [(block, time, count) for block, time, _, count in blocks]) for number, blocks in shape]
+
+    indices = [
+        (old[0], old[2], new[2])
+        for (_, olds), (_, news) in zip(shape, site.shape(), strict=True)
+        for old, new in zip(olds, news, strict=True)
+    ]
+    first = next(number for number, old, new in indices if old != new)
+    assert report.audit.ok
+    assert bare(site.shape()) == bare(shape)
+    assert site.txs() == txs
+    assert {number for number, hash in site.hashes().items() if before[number] == hash} == set(range(first))
+
+
+def test_batches_without_blocks_keep_their_kind_and_their_place(rolled_back):
+    txs = transfers(4)
+    plan = plan_of([txs[:1]], None, [txs[1:3]], [], [txs[3:]], None)
+    site = rolled_back(plan, kept=2)
+    before = site.entries()
+
+    report = site.run(strict=False, rules=replace(site.rules, data_budget=65 + TRANSFER + 20))
+
+    kinds = [(one.number, BatchType(one.kind).name, len(one.blocks)) for one in site.batches(3)]
+    assert kinds == [
+        (3, "INVALID", 0),
+        (4, "REGULAR", 1),
+        (5, "REGULAR", 1),
+        (6, "REGULAR", 0),
+        (7, "REGULAR", 1),
+        (8, "INVALID", 0),
+    ]
+    assert report.audit.ok
+    assert site.batches()[-1].end is not None, "a batch without blocks is written whole"
+    assert site.entries() != before
+    site.writer.align()
+
+
+def test_a_last_batch_without_blocks_comes_out_as_it_was(rolled_back):
+    txs = transfers(2)
+    site = rolled_back(plan_of([txs[:1]], [txs[1:]], None), kept=1)
+    before = site.entries()
+
+    report = site.run()
+
+    assert report.audit.ok
+    site.writer.align()
+    site.db.unwind_to_end_of(3)
+    assert site.run().new_batches == 1
+    site.writer.align()
+    assert [one.number for one in site.batches()] == [0, 1, 2, 3, 4]
+    assert site.entries()[: len(before)] == before
+
+
+# --- transactions that fail
+
+
+def failing_plan():
+    """Blocks 3 and 4 have transactions of who earns the fees, which spend what block 2 has brought."""
+    txs, (spend, *more) = transfers(4), [earner(nonce, 50_000 * GWEI if nonce == 0 else 1) for nonce in range(3)]
+    return earning(plan_of([txs[:2]], [[spend, txs[2]], more, txs[3:]]))
+
+
+def earning(plan):
+    return replace(plan, rules=replace(plan.rules, coinbase=address_of_key(EARNER)))
+
+
+def earner(nonce, value):
+    unsigned = unsigned_legacy(chain_id=CHAIN_ID, nonce=nonce, gas_price=1, gas=21_000, to=b"\x01" * 20, value=value)
+    return sign_legacy(unsigned, EARNER).encoded
+
+
+def poor(site, **more):
+    """Rules by which somebody else gets the fees."""
+    return replace(site.rules, coinbase=b"\x99" * 20, **more)
+
+
+def test_a_transaction_that_fails_stops_a_strict_rebuild(rolled_back):
+    site = rolled_back(failing_plan())
+    before = site.state()
+
+    with pytest.raises(TransactionFails, match=r"batch 3, block 3: transaction 0 .* fails: ") as caught:
+        site.run(rules=poor(site))
+
+    assert (caught.value.batch, caught.value.block, caught.value.position) == (3, 3, 0)
+    assert site.state() == before
+
+
+def test_transactions_that_fail_are_left_out_and_reported_when_that_is_allowed(rolled_back):
+    site = rolled_back(failing_plan())
+    hashes = [tx_untrusted(one).hash() for one in site.txs(3)]
+
+    report = site.run(strict=False, rules=poor(site))
+
+    assert [one.hash for one in report.failed] == [hashes[at] for at in (0, 2, 3)]
+    assert [(one.old_block, one.position) for one in report.failed] == [(3, 0), (4, 0), (4, 1)]
+    assert [count for _, blocks in site.shape(3) for *_, count in blocks] == [1, 0, 1]
+    assert report.audit.ok
+
+
+def test_the_rest_of_a_split_block_that_fails_makes_no_block_and_no_batch(rolled_back):
+    txs = transfers(3)
+    plan = earning(plan_of([txs[:2]], [[txs[2], earner(0, 50_000 * GWEI)]]))
+    site = rolled_back(plan)
+
+    report = site.run(strict=False, rules=poor(site, data_budget=65 + TRANSFER + 20))
+
+    assert [(number, [count for *_, count in blocks]) for number, blocks in site.shape()] == [
+        (2, [1]),
+        (3, [1]),
+        (4, [1]),
+    ]
+    assert [(one.old_block, one.position) for one in report.failed] == [(3, 1)]
+    assert [one.new_batch for one in report.splits] == [2, 4]
+    assert site.batches()[-1].end is not None, "it was closed when more was expected"
+    assert report.audit.ok
+    site.writer.align()
+
+
+def test_the_rest_of_a_split_block_that_fails_is_left_out_of_the_batch_that_follows(rolled_back):
+    txs = transfers(4)
+    plan = earning(plan_of([txs[:2]], [[txs[2], earner(0, 50_000 * GWEI)], txs[3:]]))
+    site = rolled_back(plan)
+
+    report = site.run(strict=False, rules=poor(site, data_budget=65 + TRANSFER + 20))
+
+    assert [[count for *_, count in blocks] for _, blocks in site.shape()] == [[1], [1], [1], [1]]
+    assert [(one.old_block, one.position) for one in report.failed] == [(3, 1)]
+    assert report.audit.ok
+
+
+# --- before anything
+
+
+def test_where_stream_and_database_end_alike_there_is_nothing_to_do(rolled_back):
+    site = rolled_back(demo_plan(), kept=None)
+    before = site.state()
+
+    report = site.run()
+
+    assert report.nothing_to_do
+    assert report.kept_batch == 11
+    assert site.state() == before
+    assert site.journal.record() is None
+
+
+def test_going_back_to_the_last_batch_leaves_nothing_to_rebuild(rolled_back):
+    site = rolled_back(demo_plan(), kept=None)
+    site.db.unwind_to_batch(site.db.last_batch.number)
+
+    assert site.run().nothing_to_do
+
+
+def test_batch_1_is_not_rebuilt(rolled_back):
+    site = rolled_back(demo_plan(), kept=0)
+    before = site.entries()
+
+    with pytest.raises(RebuildRefused, match="batch 1"):
+        site.run()
+
+    assert site.entries() == before
+
+
+def test_a_database_in_the_middle_of_a_batch_is_taken_back_to_its_beginning(rolled_back):
+    site = rolled_back(demo_plan(), kept=None)
+    before = site.entries()
+    site.db.unwind_to_block(site.batches()[4].blocks[1].number)
+
+    report = site.run()
+
+    assert report.kept_batch == 3
+    assert site.entries() == before
+
+
+# --- the trial
+
+
+def test_a_trial_tells_what_would_be_split_and_changes_nothing(rolled_back):
+    plan = demo_plan()
+    site = rolled_back(plan, kept=2)
+    before = site.state()
+    lowered = replace(plan.rules, limits=LOWERED)
+
+    told = site.resequencer(rules=lowered).trial()
+
+    assert site.state() == before
+    assert site.journal.record() is None
+    assert isinstance(site.writer.align(), StreamAhead)
+    done = site.run(strict=False, rules=lowered)
+    assert told.splits == done.splits
+    assert (told.new_batches, told.new_blocks) == (done.new_batches, done.new_blocks)
+    assert told.audit is None
+
+
+def test_a_trial_with_nothing_to_do_says_so(rolled_back):
+    site = rolled_back(demo_plan(), kept=None)
+
+    assert site.resequencer().trial().nothing_to_do
+
+
+def test_progress_is_told_after_each_new_batch_and_reaches_the_end(a):
+    a.run(strict=False, rules=rules_a(data_budget=177))
+
+    assert [one.new_batch for one in a.told] == list(range(2, 10))
+    assert [one.blocks for one in a.told][-1] == a.told[-1].of_blocks == 5
+    assert [one.blocks for one in a.told] == sorted(one.blocks for one in a.told)
