@@ -249,6 +249,7 @@ class SequencerRunner:
         self._builder = BatchBuilder(self._chain.db, self._rules, self._leaves)
         await self._renew_pool()
         self._chain.halt(None)
+        log.warning("building goes on after batch %d, block %d", self._chain.head.batch, self._chain.head.block)
 
     async def _renew_pool(self) -> None:
         pool = self._intake.pool

@@ -90,6 +90,10 @@ class Wallets:
         )
         return sign_legacy(unsigned, secret_of(user)).encoded
 
+    def go_on(self, user: int, nonce: int) -> None:
+        """The chain expects this nonce next: what was signed with it, or a later one, got lost."""
+        self._nonces[user] = nonce
+
     def transfer(self, user: int, to: int, value: int = GWEI) -> bytes:
         """Between two users."""
         return self.sign(user, address_of(to), value=value, gas=21_000)
