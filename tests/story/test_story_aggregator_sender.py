@@ -412,6 +412,31 @@ async def test_a_nonce_nobody_needs_is_offered_without_haste_to_a_node_that_refu
         assert sorted(world.chain.successes()) == sorted([bad, *good])
 
 
+@pytest.mark.parametrize("behind", [True, False], ids=["others wait behind it", "another takes it over"])
+async def test_a_dear_transaction_that_every_pool_has_forgotten_blocks_nobody(tmp_path, autojump_clock, behind):
+    async with world_of(tmp_path) as world, world.running():
+        world.chain.set_price(10 * BASE)
+        world.chain.stuck = True
+        dear = world.post(0)
+        await world.block(2)
+        assert world.chain.offers(dear)[-1][1:] == (0, 12.5 * BASE)
+        others = [world.post(number) for number in range(1, 4)] if behind else []
+        world.chain.refuses[dear] = revert("InsufficientFunds", b"\1" * 20, 2, 1)
+        world.chain.set_price(BASE)
+        world.chain.pool.clear()
+        await world.block(8)
+        assert world.answer(dear).phase is Phase.PARKED
+        world.chain.stuck = False
+        others += [world.post(number) for number in range(4, 6)]
+
+        await world.until(lambda: set(world.chain.successes()) == set(others))
+
+        assert max(tx.price for _, tx in world.chain.sent[1:] if tx.nonce == 0) <= 2.5 * BASE
+        world.chain.refuses.clear()
+        await world.until(all_are(world, Phase.CONFIRMED))
+        assert world.chain.failures() == []
+
+
 async def test_a_nonce_that_a_batch_takes_meanwhile_is_not_filled(tmp_path, autojump_clock):
     async with world_of(tmp_path) as world, world.running():
         nonces = world.sender.steps.nonces

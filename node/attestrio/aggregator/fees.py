@@ -33,6 +33,14 @@ def floor(rule: FeeSettings, before: int) -> int:
     return percent(before, rule.replace_percent)
 
 
+def to_outdo(rule: FeeSettings, node: int, before: int) -> int:
+    """What a transaction of another batch has to outdo: `before`, if some pool may still have it.
+
+    What offers as much as the node wants, and cannot be replaced under the cap, is in no pool: it would be in a block.
+    """
+    return 0 if before >= node and floor(rule, before) > cap(rule, node) else before
+
+
 def percent(price: int, of_hundred: int) -> int:
     """Rounded up, because a node compares exactly."""
     return -(-price * of_hundred // 100)

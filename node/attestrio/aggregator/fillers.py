@@ -10,7 +10,7 @@ import trio
 
 from attestrio.aggregator.answer import Cure, refusal_of
 from attestrio.aggregator.ethereum import PLAIN_GAS, EthereumPort
-from attestrio.aggregator.fees import offer
+from attestrio.aggregator.fees import offer, to_outdo
 from attestrio.aggregator.nonces import FILLERS, Filler, Nonces, filler_key
 from attestrio.aggregator.rows import Attempt, pack, unpack
 from attestrio.aggregator.sender_metrics import SenderMetrics
@@ -64,7 +64,8 @@ class Fillers:
         if row is None and nonce not in self.nonces.gaps():  # a batch has taken it meanwhile
             return
         if row is None or nonce in self._sent_at:
-            price = offer(self.settings.fees, node, len(row.attempts) if row else 0, self.nonces.price(nonce))
+            before = to_outdo(self.settings.fees, node, self.nonces.price(nonce))
+            price = offer(self.settings.fees, node, len(row.attempts) if row else 0, before)
             if price is not None:
                 row = await self._record(nonce, price)
         if row is not None:

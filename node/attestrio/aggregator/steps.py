@@ -19,7 +19,7 @@ import trio
 from attestrio.aggregator import answer as phases
 from attestrio.aggregator.answer import NOTHING, ON_ITS_WAY, AnswerRefused, Cure, Refusal, Why, is_firm, refusal_of
 from attestrio.aggregator.ethereum import EthereumPort, Receipt, gas_and_data
-from attestrio.aggregator.fees import floor, offer
+from attestrio.aggregator.fees import floor, offer, to_outdo
 from attestrio.aggregator.nonces import Nonces
 from attestrio.aggregator.pacing import NEVER, Pace
 from attestrio.aggregator.quote import Aggregates, Quotes
@@ -89,11 +89,11 @@ class Steps:
         while True:
             at = self.nonces.lowest() if nonce is None else nonce
             node = await self._node_price()
-            price, gas = await self.quotes.priced(data, node, len(row.attempts), self.nonces.price(at))
+            price, gas = await self.quotes.priced(data, node, len(row.attempts), self._to_outdo(at, node))
             if self._lost_nonce(identifier):
                 return
             at = self.nonces.lowest() if nonce is None else nonce
-            if floor(self.settings.fees, self.nonces.price(at)) <= price:  # else another nonce is next meanwhile
+            if floor(self.settings.fees, self._to_outdo(at, node)) <= price:  # else another nonce is next meanwhile
                 break
         self.nonces.take(at, identifier, price)
         signed = self.port.sign(at, price, gas, data)
@@ -191,6 +191,9 @@ class Steps:
             return False
         self.pace.wait(identifier, self.settings.block_s)
         return True
+
+    def _to_outdo(self, nonce: int, node: int) -> int:
+        return to_outdo(self.settings.fees, node, self.nonces.price(nonce))
 
     async def _node_price(self) -> int:
         if self.pace.view is not None:
