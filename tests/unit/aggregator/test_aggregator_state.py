@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from aligned_chain import (
     OTHER_SENDER,
     SENDER,
@@ -21,7 +22,7 @@ from attestrio.aggregator import rows
 from attestrio.aggregator.errors import JournalOfAnotherContract, OrphansFull
 from attestrio.aggregator.rows import Answer, Claim, Phase, Place, Signed, Task
 from attestrio.aggregator.settings import CollectSettings
-from attestrio.journal import Put, TopicFull
+from attestrio.journal import Item, Put, TopicFull
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from suite import examples
@@ -377,6 +378,40 @@ async def test_a_batch_that_is_dropped_while_its_signature_is_written_is_asked_f
 
         assert await waiting(inner) == [ONE]
         assert memory_of(await loaded(inner)) == memory_of(state)
+
+
+async def test_what_two_find_out_about_one_batch_at_once_both_counts(tmp_path):
+    async with journal_at(tmp_path) as inner, trio.open_nursery() as nursery:
+        journal = Disturbed(inner)
+        state = await loaded(journal)
+
+        async def meanwhile(_):
+            journal.before = journal._nothing
+            nursery.start_soon(state.commit, lambda change: change.verified(ONE, 9))
+            await trio.testing.wait_all_tasks_blocked(0.001)
+
+        journal.before = meanwhile
+        await state.add_tasks([task_of(1)])
+        await trio.testing.wait_all_tasks_blocked(0.001)
+
+        assert state.tasks[ONE].verified == 9
+        assert memory_of(await loaded(inner)) == memory_of(state)
+
+
+async def test_of_two_claims_for_one_batch_each_ends_when_the_chain_has_it(tmp_path):
+    older, newer = rows.claim_key(ONE, 3), rows.claim_key(ONE, 7)
+    async with journal_at(tmp_path) as journal:
+        claim = rows.pack(Claim(ROOT, SENDER, 3))
+        await journal.append(rows.UNKNOWN, [Item(older, claim), Item(newer, claim)])
+        state = await loaded(journal)
+        assert state.claims[ONE].key == newer
+
+        await state.add_tasks([task_of(1)])
+        assert [one.key for one in await journal.listed(rows.UNKNOWN, 10)] == [older]
+        await state.explain([older])
+
+        assert await waiting(journal) == []
+        assert state.tasks[ONE].turn == 8
 
 
 async def test_an_answer_is_recorded_with_what_belongs_to_it(tmp_path):
