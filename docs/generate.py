@@ -45,6 +45,7 @@ from attestrio.operator.sink import EventSink
 from attestrio.operator.state import OperatorState
 from attestrio.operator.surface import wanted
 from attestrio.roles import NodeSecretKey
+from attestrio.sequencer.metrics import SequencerMetrics
 from attestrio.sim.cluster import Cluster, ClusterSpec
 
 DOCS = Path(__file__).parent
@@ -156,6 +157,7 @@ def _of_aggregator() -> tuple[MetricDoc, ...]:
     """What an aggregator has; its scanner's series are those of the operator's."""
     registry = Metrics()
     AggregatorMetrics(registry)
+    SequencerMetrics(registry)
     SenderMetrics(registry)
     ServerMetrics(registry)
     Telemetry(None, registry)

@@ -136,7 +136,7 @@ async def run_sequencer(
                 return
             if resequence and config.resequence.then == "serve":
                 log.warning("nothing is built: start again without --resequence")
-                parts.chain.halt("batches were built again; it is to be started without --resequence")
+                parts.halt("batches were built again; it is to be started without --resequence")
                 await trio.sleep_forever()
             if config.pool.file is not None:
                 nursery.start_soon(TransactionFile(Path(config.pool.file), parts.intake, run=run_blocking).run)
@@ -231,6 +231,11 @@ class _Parts:
         app = rpc_app(methods, RpcBounds(max_body_bytes=MAX_BODY, max_requests=section.max_connections))
         limits = replace(ServerLimits(), max_connections=section.max_connections)
         await serve_app(app, section.bind, limits=limits, task_status=task_status)
+
+    def halt(self, why: str) -> None:
+        """Nothing is built, and nothing is taken in."""
+        self.chain.halt(why)
+        self._watched.halted.set(1)
 
     # --- building again
 
