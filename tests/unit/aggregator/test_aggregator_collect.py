@@ -21,6 +21,7 @@ from attestrio.aggregator.sink import LogSink
 from attestrio.aggregator.snapshot import Snapshots
 from attestrio.aggregator.state import Accepted
 from attestrio.aggregator.surface import identifier_hash, wanted
+from attestrio.aggregator.tally import Snapshot
 from attestrio.bls import aggregate_verify, encode_g1, sum_g1
 from attestrio.kit.blocking import inline
 from attestrio.l1.api import BlockNumber
@@ -334,6 +335,34 @@ async def test_row_16a_a_batch_that_moved_is_judged_by_its_new_block(tmp_path, a
 
         assert set(world.collector.ready) == {one}
         assert len((await world.collector.aggregate(one)).signers) == 6
+
+
+async def test_a_batch_that_moves_while_its_operators_are_read_is_judged_by_its_new_block(tmp_path, autojump_clock):
+    async with world_at(tmp_path) as world:
+        one = world.post()
+        await world.scan()
+        await world.sign(*FOUR)
+
+        class Moving:
+            """Reads of operators, during the first of which the batch moves a block up."""
+
+            def __init__(self):
+                self.read = []
+
+            async def at(self, task):
+                self.read.append(task.created)
+                if len(self.read) == 1:
+                    world.chain.reorg(1)
+                    world.chain.mine()
+                    world.post()
+                    await world.scan()
+                return Snapshot.of(task.created, {one.id: 100 for one in FOUR})
+
+        moving = Moving()
+        aggregate = await Collector(world.state, moving, run_blocking=inline).aggregate(one)
+
+        assert aggregate.task == world.state.tasks[one]
+        assert moving.read == [aggregate.task.created - 1, aggregate.task.created]
 
 
 async def test_row_16b_a_batch_that_is_gone_is_not_ready_until_it_is_back(tmp_path, autojump_clock):
