@@ -12,8 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+import trio
 from cyclopts import App, Parameter, validators
 
+from attestrio.cli.config import ConfigFile, Overrides
 from attestrio.cli.output import Output, Usage, say
 from attestrio.cli.progress import progress_bar
 from attestrio.cli.stream import the_index
@@ -21,6 +23,7 @@ from attestrio.errors import SafetyError, StorageUnusable
 from attestrio.kit.datadir import DataDirUnwritable
 
 if TYPE_CHECKING:  # these load the library that executes blocks, which takes a while
+    from attestrio.app.sequencer_config import SequencerConfig
     from attestrio.resequence.report import AuditReport
     from attestrio.sim.resequence_demo import Played
 
@@ -82,6 +85,40 @@ def demo(
     output.result(document, [] if surprises else [f"{len(every)} scenarios, each as expected"])
     if surprises:
         raise DemoSurprised(surprises)
+
+
+@app.command
+def plan(
+    *,
+    strict: Annotated[bool | None, Parameter(help="As in `sequencer run`; resequence.strict.")] = None,
+    reuse_l1_info_index: Annotated[
+        bool | None, Parameter(help="As in `sequencer run`; resequence.reuse_l1_info_index.")
+    ] = None,
+    config: ConfigFile = None,
+    set_: Overrides = (),
+    data_dir: Annotated[Path | None, Parameter(help="Instead of sequencer.data_dir.")] = None,
+    output: Output = Output(),
+) -> None:
+    """Say which batches a rebuild would split, and why, and which transactions would fail. Nothing is changed.
+
+    For a sequencer that does not run. Takes as long as the rebuild itself.
+
+    Example: attestrio resequence plan --config configs/sequencer.toml
+    """
+    from attestrio.cli.sequencer import load, rebuild_flags
+
+    print_plan(load(config, set_, data_dir, rebuild_flags(strict, reuse_l1_info_index)), output)
+
+
+def print_plan(config: SequencerConfig, output: Output) -> None:
+    """What `plan` does, for `sequencer run --resequence --dry-run` too."""
+    from attestrio.app.resequencing import plan as look
+    from attestrio.app.resequencing import told
+
+    report = trio.run(look, config)
+    strict = config.resequence.strict
+    document = report.to_json() | {"strict": strict, "stops": strict and bool(report.splits or report.failed)}
+    output.result(document, told(report, strict=strict))
 
 
 @app.command

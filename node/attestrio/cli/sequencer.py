@@ -16,7 +16,8 @@ from attestrio.app.sequencer_config import LAYOUT, SequencerConfig, lacking
 from attestrio.app.sequencer_parts import genesis_of, injected_of
 from attestrio.cli.config import ConfigFile, Overrides, overrides
 from attestrio.cli.logs import set_up_logs
-from attestrio.cli.output import Output
+from attestrio.cli.output import Output, Usage
+from attestrio.cli.resequence import print_plan
 from attestrio.cli.signals import until_signal
 from attestrio.kit.notify import READY, keep_alive, notify
 
@@ -43,6 +44,9 @@ def run(
     reuse_l1_info_index: Annotated[
         bool | None, Parameter(help="Blocks keep their L1 info index; resequence.reuse_l1_info_index.")
     ] = None,
+    dry_run: Annotated[
+        bool, Parameter(negative="", help="With --resequence: only say what would be split, and why.")
+    ] = False,
     config: ConfigFile = None,
     set_: Overrides = (),
     data_dir: DataDirFlag = None,
@@ -54,9 +58,12 @@ def run(
 
     Example: attestrio sequencer run --config configs/sequencer.toml
     """
-    flags = {"resequence.strict": strict, "resequence.reuse_l1_info_index": reuse_l1_info_index}
-    given = {name: str(value).lower() for name, value in flags.items() if value is not None}
-    made = load(config, set_, data_dir, given)
+    if dry_run and not resequence:
+        raise Usage("--dry-run is for --resequence")
+    made = load(config, set_, data_dir, rebuild_flags(strict, reuse_l1_info_index))
+    if dry_run:
+        print_plan(made, output)
+        return 0
     set_up_logs("json" if output.json else made.log.format, made.log.level)
     for name in LAYOUT.unused_environment(os.environ):
         log.warning("the environment variable %s names no key", name)
@@ -104,6 +111,12 @@ def check(*, config: ConfigFile = None, set_: Overrides = (), output: Output = O
     ]
     document = {"ok": True, "missing": missing, "chain_id": chain_id, "unused_environment": unused}
     output.result(document, lines)
+
+
+def rebuild_flags(strict: bool | None, reuse_l1_info_index: bool | None) -> dict[str, str]:
+    """The keys that these flags stand for, as far as they are given."""
+    flags = {"resequence.strict": strict, "resequence.reuse_l1_info_index": reuse_l1_info_index}
+    return {name: str(value).lower() for name, value in flags.items() if value is not None}
 
 
 def load(config: Path | None, pairs: tuple[str, ...], data_dir: Path | None, given: dict[str, str]) -> SequencerConfig:

@@ -1,0 +1,181 @@
+"""Building again as a process: planned, killed anywhere, stopped by strictness, and followed by other processes."""
+
+import json
+import signal
+from functools import partial
+
+import pytest
+import trio
+from attestrio.resequence.journal import Journal
+from attestrio.resequence.record import Phase
+from attestrio.sequencer.db import ChainDb
+from attestrio.sim.resequence_demo import CHAIN, KEPT
+from attestrio.stream.messages import BatchEnd, message_untrusted
+from processes import run, started
+from resequence_site import DemoSite, entries_of
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+LOWERED = "[build]\nlimits = { A = 3000 }\n"
+AGAIN = ("sequencer", "run", "--resequence", "--set", "resequence.then=exit")
+
+
+def hashes(site):
+    """Of all blocks in the database."""
+    with ChainDb.open(site.data / CHAIN) as db:
+        return [db.block_hash(number) for number in range(db.tip.number + 1)]
+
+
+def without_last_end(entries):
+    """A sequencer at work has ended its last batch only when the next one begins."""
+    last = entries[-1]
+    return entries[:-1] if isinstance(message_untrusted(last.type, last.data), BatchEnd) else entries
+
+
+def phase(site):
+    return Journal(site.stream).record().phase
+
+
+def test_a_rebuild_is_planned_made_and_repeated(tmp_path):
+    site = DemoSite(tmp_path / "site")
+    before = hashes(site)
+
+    nothing = site.command("resequence", "plan")
+    for _ in range(2):
+        site.unwind(KEPT)
+        planned = site.command("resequence", "plan")
+        refused = site.command("sequencer", "run")
+        ended = site.command(*AGAIN)
+
+        assert nothing.stdout == "nothing to re-sequence: stream and chain both end with batch 13\n"
+        assert planned.stdout.splitlines() == [
+            "batches 4 to 13 are to be built again: 19 blocks, 45 transactions",
+            "each becomes one batch with all of its transactions",
+        ]
+        assert (refused.returncode, "[resequence_needed]" in refused.stderr) == (2, True)
+        assert ended.returncode == 0, ended.stderr
+        assert without_last_end(site.entries()) == entries_of(site.original)
+        assert hashes(site) == before
+        assert phase(site) is Phase.DONE
+    idle = site.command(*AGAIN)
+
+    assert idle.returncode == 0
+    assert "nothing to re-sequence" in idle.stderr
+
+
+def test_a_plan_names_what_would_split_and_strictness_stops_there_with_everything_as_it_was(tmp_path):
+    site = DemoSite(tmp_path / "site", more=LOWERED)
+    site.unwind(KEPT)
+
+    planned = site.command("resequence", "plan", "--json")
+    dry = site.command("sequencer", "run", "--resequence", "--dry-run")
+    after_plans = site.entries()
+    stopped = site.command(*AGAIN)
+
+    plan = json.loads(planned.stdout)
+    assert plan["stops"] is True
+    assert {one["what"] for one in plan["splits"]} == {"A"}
+    assert plan["new_batches"] == plan["old_batches"] + len(plan["splits"])
+    first = plan["splits"][0]["old_batch"]
+    assert f"batch {first} splits at block" in dry.stdout
+    assert dry.stdout.splitlines()[-1] == f"strict: a rebuild stops at batch {first}, and everything is put back"
+    assert after_plans == entries_of(site.original)
+    assert stopped.returncode == 2
+    assert f"batch {first} does not fit into one batch" in stopped.stderr
+    assert site.entries() == entries_of(site.original)
+    assert phase(site) is Phase.RESTORED
+
+    # what was stopped can be allowed
+    ended = site.command(*AGAIN, "--no-strict")
+    audited = run("resequence", "audit", site.original, site.stream, "--kept", KEPT)
+    assert ended.returncode == 0, ended.stderr
+    assert len(site.entries()) > len(after_plans)
+    assert audited.returncode == 0, audited.stderr
+
+
+async def killed_once_said(site, text, *flags):
+    """Start to build again, and kill it as soon as it has said this."""
+    tokens = [*AGAIN, *flags, "-c", site.config]
+    async with started(*tokens) as process:
+        await process.wait_said(text)
+        return (await process.stop(signal.SIGKILL))[0]
+
+
+@pytest.mark.parametrize("flags", [(), ("--no-strict",)], ids=["as it was", "split"])
+async def test_a_rebuild_killed_anywhere_ends_as_if_nothing_had_happened(tmp_path, flags):
+    site = DemoSite(tmp_path / "site", more=LOWERED if flags else "")
+    site.unwind(KEPT)
+    assert site.command(*AGAIN, *flags).returncode == 0
+    wanted, wanted_hashes = site.entries(), hashes(site)
+    killed = []
+
+    for text in ("batch 5 became", "batch 12 became"):
+        site.again()
+        with ChainDb.open(site.data / CHAIN) as db:
+            db.unwind_to_batch(KEPT)
+        # twice in one rebuild: what goes on with a killed one is killed as well
+        codes = [await killed_once_said(site, said, *flags) for said in (text, "building again")]
+        killed += codes
+        if Journal(site.stream).unfinished() is not None:
+            refused = await trio.to_thread.run_sync(partial(site.command, "sequencer", "run"))
+            assert (refused.returncode, "[rebuild_unfinished]" in refused.stderr) == (2, True)
+        ended = await trio.to_thread.run_sync(partial(site.command, *AGAIN, *flags))
+
+        assert ended.returncode == 0, ended.stderr
+        assert site.entries() == wanted
+        assert hashes(site) == wanted_hashes
+
+    assert -signal.SIGKILL in killed
+
+
+async def test_a_copy_and_a_copy_of_it_run_through_the_rollback_and_one_of_them_is_killed(tmp_path):
+    site, copy, third = DemoSite(tmp_path / "site", more=LOWERED), tmp_path / "copy.bin", tmp_path / "third.bin"
+    port = await free_port()
+    bind = ("--set", f"stream.bind=127.0.0.1:{port}", "-c", site.config)
+    follow = ("stream", "follow", f"127.0.0.1:{port}", copy, "--serve", "127.0.0.1:0", "--json")
+
+    async with started(*follow) as follower:
+        async with started("sequencer", "run", "--set", "build.empty_blocks=false", *bind) as sequencer:
+            await sequencer.wait_said("sequencer running")
+            await wait_entries(copy, len(site.entries()))
+            assert (await sequencer.stop(signal.SIGTERM))[0] in (0, 143)
+        before = site.entries()
+        site.unwind(KEPT)
+        async with started("sequencer", "run", "--resequence", "--no-strict", *bind) as sequencer:
+            await sequencer.wait_said("building again")
+            await follower.stop(signal.SIGKILL)
+            await sequencer.wait_said("sequencer running")
+            after = site.entries()
+            async with started(*follow) as follower:
+                await follower.wait_said("serving")
+                relay = json.loads(follower.out.splitlines()[0])["address"]
+                await wait_same(copy, after)
+                ended = await trio.to_thread.run_sync(partial(follow_once, relay, third))
+
+    assert ended.returncode == 0, ended.stderr
+    assert after[: len(before)] != before
+    assert entries_of(copy) == after
+    assert entries_of(third) == after
+
+
+def follow_once(address, path):
+    return run("stream", "follow", address, path, "--once")
+
+
+async def free_port():
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    await listener.aclose()
+    return port
+
+
+async def wait_same(path, wanted):
+    with trio.fail_after(30):
+        while entries_of(path) != wanted:  # noqa: ASYNC110 - another process writes it, and tells nobody
+            await trio.sleep(0.05)
+
+
+async def wait_entries(path, count):
+    with trio.fail_after(30):
+        while not path.exists() or len(entries_of(path)) < count:  # noqa: ASYNC110 - as above
+            await trio.sleep(0.05)
