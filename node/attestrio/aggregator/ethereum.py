@@ -6,7 +6,7 @@ eth_account's; nobody else here has it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
     from attestrio.l1.provider import L1Provider
 
-MAX_QUANTITY: Final = 1 << 256
 PLAIN_GAS: Final = 21_000  # of a transaction to ourselves
+MAX_COUNT: Final = 1 << 53  # nonces, blocks
+MAX_GAS: Final = 1 << 26  # more than a block holds
+MAX_PRICE: Final = 1 << 60  # wei: an ether for one unit of gas
+"""What a node says is written into rows and transactions, so what cannot be true is refused when it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +122,10 @@ class EthereumAccount:
         return Address(bytes.fromhex(self.account.address[2:]))
 
     async def used_nonces(self) -> int:
-        return await self.provider.ask("eth_getTransactionCount", (hex_bytes(self.address), "latest"), _quantity)
+        return await self.provider.ask("eth_getTransactionCount", (hex_bytes(self.address), "latest"), _NONCE)
 
     async def gas_price(self) -> int:
-        return await self.provider.ask("eth_gasPrice", (), _quantity)
+        return await self.provider.ask("eth_gasPrice", (), _PRICE)
 
     async def indices(self, created: int, non_signers: Sequence[bytes]) -> Indices:
         function = GET_CHECK_SIGNATURES_INDICES
@@ -138,7 +141,7 @@ class EthereumAccount:
 
     async def estimate(self, data: bytes, price: int) -> int:
         asked = self._call(data, price), "latest"
-        gas = await self.provider.ask("eth_estimateGas", asked, _quantity, final=(RpcFailed,))
+        gas = await self.provider.ask("eth_estimateGas", asked, _GAS, final=(RpcFailed,))
         return gas * self.gas_percent // 100
 
     def sign(self, nonce: int, price: int, gas: int, data: bytes | None) -> Signed:
@@ -174,19 +177,29 @@ _read_text = msgspec.json.Decoder(str).decode
 _read_receipt = msgspec.json.Decoder(_ReceiptJson | None).decode
 
 
-def _number(text: str) -> int:
-    """An amount; unlike block numbers these may be above 2^63. Raises ValueError."""
+def _number(text: str, least: int, below: int) -> int:
+    """A number of the size its name has. Raises ValueError."""
     value = int(text, 16) if text[:2] == "0x" and text[2:].isalnum() else -1
-    if not 0 <= value < MAX_QUANTITY:
-        raise ValueError(f"no amount: {text[:80]!r}")
+    if not least <= value < below:
+        raise ValueError(f"no such number: {text[:80]!r}")
     return value
 
 
-def _quantity(result: Raw, source: str) -> int:
-    try:
-        return _number(_read_text(result))
-    except (msgspec.DecodeError, ValueError) as exc:
-        raise MalformedAnswer(source, str(exc)) from exc
+def _quantity(below: int, least: int = 0) -> Callable[[Raw, str], int]:
+    """What reads a number from `least` up to `below`, and raises MalformedAnswer."""
+
+    def read(result: Raw, source: str) -> int:
+        try:
+            return _number(_read_text(result), least, below)
+        except (msgspec.DecodeError, ValueError) as exc:
+            raise MalformedAnswer(source, str(exc)) from exc
+
+    return read
+
+
+_NONCE: Final = _quantity(MAX_COUNT)
+_PRICE: Final = _quantity(MAX_PRICE)
+_GAS: Final = _quantity(MAX_GAS, PLAIN_GAS)
 
 
 def _accepted(result: Raw, source: str) -> None:
@@ -198,7 +211,8 @@ def _receipt(result: Raw, source: str) -> Receipt | None:
         told = _read_receipt(result)
         if told is None or not told.blockHash:
             return None
-        block = BlockRef(BlockNumber(_number(told.blockNumber)), BlockHash(bytes_untrusted(told.blockHash, 32)))
-        return Receipt(block, _number(told.status) == 1)
+        number = BlockNumber(_number(told.blockNumber, 0, MAX_COUNT))
+        block = BlockRef(number, BlockHash(bytes_untrusted(told.blockHash, 32)))
+        return Receipt(block, _number(told.status, 0, 2) == 1)
     except (msgspec.DecodeError, ValueError) as exc:
         raise MalformedAnswer(source, str(exc)) from exc
