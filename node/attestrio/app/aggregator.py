@@ -36,7 +36,7 @@ from attestrio.configuring import BadConfig
 from attestrio.errors import SetupError, SourceError
 from attestrio.journal import Journal, SqliteJournal
 from attestrio.kit.blocking import RunBlocking, in_thread
-from attestrio.kit.datadir import DataDir
+from attestrio.kit.datadir import DataDir, DataDirUnwritable
 from attestrio.kit.http import BadUrl, serve_app
 from attestrio.kit.metrics import Metrics
 from attestrio.l1.api import Address
@@ -162,9 +162,14 @@ def journal_of(config: AggregatorConfig, data_dir: Path, run_blocking: RunBlocki
 
 @asynccontextmanager
 async def standing_journal(config: AggregatorConfig) -> AsyncIterator[Journal]:
-    """The journal of an aggregator, also while it runs. Raises NoAggregator, BadConfig, MissingExtra."""
+    """The journal of an aggregator, also while it runs. Raises NoAggregator, DataDirUnwritable, BadConfig,
+    MissingExtra."""
     folder = Path(config.aggregator.data_dir)
-    if not config.journal.redis_url and not (folder / JOURNAL).exists():
+    try:
+        there = bool(config.journal.redis_url) or (folder / JOURNAL).exists()
+    except OSError as exc:  # no rights, or a name that no folder can have
+        raise DataDirUnwritable(folder, exc.strerror or str(exc)) from None
+    if not there:
         raise NoAggregator(folder)
     journal = journal_of(config, folder, in_thread)
     async with trio.open_nursery() as nursery:

@@ -47,7 +47,9 @@ class Imported:
 
 
 def whole(text: str) -> int:
-    return int(text, 10)
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("no whole number")
+    return int(text)
 
 
 def seconds(text: str) -> float:
@@ -155,6 +157,8 @@ def _flat(table: Mapping[str, Any], source: str) -> Iterator[tuple[str, str]]:
         for key, one in inner.items():
             if not isinstance(one, str):
                 raise BadAlignedYaml(source, f"{key}: one value is expected")
+            if "\0" in one:
+                raise BadAlignedYaml(source, f"{key}: holds a NUL character")
             yield key, one
 
 

@@ -208,6 +208,8 @@ def toml_of(imported: Imported, file: Path) -> str:
 
 def write_config(file: Path, text: str) -> None:
     """Raises BadConfig, FileUnwritable."""
+    if not file.name:
+        raise BadConfig("--out", "names no file")
     try:
         write_new(file, text)
     except FileExistsError:

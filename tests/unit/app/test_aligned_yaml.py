@@ -169,6 +169,8 @@ def test_a_key_nobody_knows_is_told_and_not_lost(take):
         ("aggregator:\n  garbage_collector_period: 2 minutes\n", "no duration such as 72s"),
         ("aggregator:\n  garbage_collector_period: ''\n", "no duration such as 72s"),
         ("aggregator:\n  garbage_collector_tasks_age: many\n", "garbage_collector_tasks_age = many"),
+        ("aggregator:\n  garbage_collector_tasks_age: 1e3\n", "garbage_collector_tasks_age = 1e3: no whole number"),
+        ('aligned_layer_deployment_config_file_path: "a\\0b"\n', "config_file_path: holds a NUL character"),
         ("aggregator:\n  time_to_wait_before_bump: 0s\n", "bump_after_s has to be above 0"),
         ("environment: staging\n", "neither of production and development"),
         ("aligned_layer_deployment_config_file_path: nowhere.json\n", "nowhere.json: cannot be read"),

@@ -159,6 +159,12 @@ def test_nothing_is_no_empty_success(attestrio, tmp_path, verb):
     assert not (tmp_path / JOURNAL).exists()
 
 
+def test_a_data_directory_that_no_folder_can_be_is_one_sentence(attestrio):
+    ended = attestrio("aggregator", "status", "--data-dir", "x" * 300)
+
+    assert (ended.code, "[data_dir_unwritable]" in ended.err) == (4, True)
+
+
 def test_commands_are_carried_out_where_nobody_leads(attestrio, data_dir):
     retried = attestrio("aggregator", "retry", named(PARKED), "--data-dir", data_dir, "--json")
     dropped = attestrio("aggregator", "drop", named(OPEN), "--data-dir", data_dir)
@@ -233,6 +239,12 @@ def test_an_import_to_stdout_is_toml_with_its_remarks(attestrio, theirs):
 
     assert tomllib.loads(ended.out)["server"] == {"bind": "localhost:8090"}
     assert "# - bls.private_key_store_path is left out" in ended.out
+
+
+def test_an_import_wants_the_name_of_a_file(attestrio, theirs):
+    ended = attestrio("aggregator", "import-config", theirs, "--out", "")
+
+    assert (ended.code, "--out: names no file" in ended.err) == (2, True)
 
 
 def test_an_import_replaces_no_file(attestrio, theirs):
