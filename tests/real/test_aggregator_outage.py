@@ -17,7 +17,7 @@ pytestmark = needs_anvil
 OPERATORS, BATCHES, NEW = 8, 60, 8
 BLOCK_S = 0.5
 TRIES = 10  # what upstream's operators do before they give up
-IN_FLIGHT = 16  # of the sender, and of an operator's outbox
+UNDER_WAY = 16 + 16  # of an operator's outbox, and of the sender
 POLL_S = 0.2
 CALLS_EACH, CALLS_A_POLL = 12, 6  # of any method, for a batch and for a look at the head; 8 and 4 are usual
 LIMIT_S = 110.0
@@ -79,6 +79,7 @@ async def story(folder):
             await aggregator.kill()
             await away(world, seen)
             proxy.forget()
+            seen.samples.append(len(seen.old & await world.pending()))
             await aggregator.start()
             await back(world, seen, aggregator)
             await look(world, seen, aggregator, proxy)
@@ -180,7 +181,7 @@ def test_row_4_all_old_and_all_new_batches_are_answered_the_old_ones_in_their_or
     sent = [identifier for _, _, identifier in seen.transactions if identifier in seen.old]
     blocks = sorted(seen.created[one] for one in sent)
     for at, identifier in enumerate(sent):  # not further from their place than what is under way at the same time
-        assert blocks[max(at - IN_FLIGHT, 0)] <= seen.created[identifier] <= blocks[min(at + IN_FLIGHT, BATCHES - 1)]
+        assert blocks[max(at - UNDER_WAY, 0)] <= seen.created[identifier] <= blocks[min(at + UNDER_WAY, BATCHES - 1)]
 
 
 def test_row_5_what_the_chain_is_asked_does_not_grow_with_the_operators(seen):
