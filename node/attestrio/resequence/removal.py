@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import cast
 
 from attestrio.resequence.batches import StreamBatch
 from attestrio.resequence.errors import JournalUnusable, RebuildRefused, RebuildStopped
@@ -15,12 +14,12 @@ from attestrio.resequence.record import Phase, Record
 from attestrio.sequencer.tail import tail_of
 from attestrio.sequencer.writer import MOST_ENTRIES, Aligned, ChainWriter
 from attestrio.stream.entries import Entry
-from attestrio.stream.messages import AnyMessage, Bookmark
+from attestrio.stream.messages import Bookmark
 
 
 @dataclass(frozen=True, slots=True)
 class _AsItIs:
-    """An entry as it was, whatever it carries: for a sink, which asks no more of a message."""
+    """An entry as it was, whatever it carries."""
 
     TYPE: int
     data: bytes
@@ -155,7 +154,7 @@ class Removal:
             sink.truncate(record.first_entry)
         removed = self.journal.removed(record)
         while some := list(islice(removed, MOST_ENTRIES)):
-            sink.append(cast("list[AnyMessage]", [_AsItIs(entry.type, entry.data) for entry in some]))
+            sink.append([_AsItIs(entry.type, entry.data) for entry in some])
         if db.batch(record.kept_batch) is not None:
             db.unwind_to_end_of(record.kept_batch)
         self.journal.put(replace(record, phase=Phase.RESTORED))

@@ -182,7 +182,7 @@ class Resequencer:
             limits_of=self._limits_of,
             used_by=self._used_by,
             total_entries=reader.header.total_entries,
-            find=self._sink.find,
+            find=self._sink.indexed,  # whether the entry is that bookmark is seen in passing
             prefix_same=self._removal.prefix_same(record),
         )
         kept = Kept(
