@@ -258,6 +258,16 @@ async def test_row_17c_a_fee_above_the_limit_is_parked_until_the_price_falls(tmp
         everything_is_right(world)
 
 
+async def test_a_fee_limit_below_what_is_offered_usually_is_met_without_the_extra(tmp_path, autojump_clock):
+    async with world_of(tmp_path) as world, world.running():
+        batch = world.post(1, limit=11 * BASE // 10 * GAS)
+
+        await world.until(all_are(world, Phase.CONFIRMED))
+
+        assert [price for _, _, price in world.chain.offers(batch)] == [BASE]
+        everything_is_right(world)
+
+
 async def test_row_17c_one_that_cannot_pay_lets_others_have_its_nonce(tmp_path, autojump_clock):
     async with world_of(tmp_path) as world, world.running():
         poor = world.post(1, limit=5 * BASE * GAS)
@@ -556,6 +566,45 @@ async def test_what_the_contract_calls_answered_is_settled_without_a_transaction
         await world.until(all_are(world, Phase.CONFIRMED))
         assert world.chain.sent == []
         assert world.metrics.value("attestrio_aggregator_settled_total", by="others") == 1
+
+
+async def test_a_receipt_that_comes_after_its_nonce_is_used_up_is_waited_for(tmp_path, autojump_clock):
+    async with world_of(tmp_path) as world, world.running():
+        world.post(0)
+        await world.block(2)
+        receipt, late = world.chain.receipt, [None]
+
+        async def later(transaction):
+            return late.pop() if late else await receipt(transaction)
+
+        world.chain.receipt = later
+        world.chain.mine()
+        await trio.sleep(40)  # the sender looks at the chain, the scanner does not
+        assert late == []
+        await world.until(all_are(world, Phase.CONFIRMED))
+
+        everything_is_right(world)
+        assert world.metrics.value("attestrio_aggregator_settled_total", by="us") == 1
+        assert world.metrics.value("attestrio_aggregator_settled_total", by="others") == 0
+
+
+async def test_an_answer_is_ours_even_if_its_receipt_comes_long_after_the_event(tmp_path, autojump_clock):
+    async with world_of(tmp_path) as world, world.running():
+        batch = world.post(0)
+        await world.block(2)
+        receipt = world.chain.receipt
+
+        async def none(transaction):
+            return None
+
+        world.chain.receipt = none
+        await world.block(2)
+        assert world.answer(batch).reason == "answered_by_others"
+        world.chain.receipt = receipt
+        await world.until(all_are(world, Phase.CONFIRMED))
+
+        everything_is_right(world)
+        assert world.metrics.value("attestrio_aggregator_settled_total", by="us") == 1
 
 
 async def test_a_nonce_that_somebody_else_has_used_is_given_up(tmp_path, autojump_clock):
