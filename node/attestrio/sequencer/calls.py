@@ -24,7 +24,7 @@ REVERT: Final = "Revert"
 class CallFailed(PeerError):
     """A call, or a transaction whose gas is asked for, cannot be executed, or fails."""
 
-    code: ClassVar[str] = "call_failed"
+    code: ClassVar[str] = "execution_refused"
 
     def __init__(self, why: str, returned: bytes = b"") -> None:
         super().__init__(why)

@@ -229,10 +229,10 @@ class SequencerRunner:
 
         def work(db: ChainDb) -> Obeyed | None:
             waiting = not_obeyed(db, store)
-            if not waiting:
-                return None
-            self._builder.abandon()
-            return obey(db, waiting)
+            obeyed = obey(db, waiting) if waiting else None
+            if obeyed is not None and obeyed.unwound is not None:
+                self._builder.abandon()  # its batch is gone
+            return obeyed
 
         obeyed = await self._chain.change(work)
         if obeyed is None:
@@ -242,6 +242,7 @@ class SequencerRunner:
             return
         self._full = None
         self._chain.halt(f"{obeyed}; it has to be started again with --resequence")
+        self._show()
         if self._rebuild is None:
             log.error("nothing is built any more: start again with --resequence")
             return
