@@ -28,7 +28,7 @@ WAITS = {
     "kit/retry", "kit/http", "kit/public", "kit/notify", "kit/blocking", "kit/group_commit", "kit/sqlite",
     "kit/datadir", "kit/tcp", "kit/rpc_app",
     "gorpc/client", "gorpc/server", "gorpc/wire",
-    "duty/log", "store/sqlite", "store/memory", "store/queue", "store/rows", "store/certificates", "status/watch",
+    "duty/log", "duty/book", "duty/rows", "duty/reader", "store/sqlite", "store/memory", "store/queue", "store/rows", "store/certificates", "status/watch",
     "status/runner", "status/local", "mainnode/agree", "mainnode/backfill", "mainnode/client",
     "mainnode/server", "quorum/finder", "quorum/watch", "quorum/verify", "batches/local", "batches/keeper",
     "batches/feeder", "protection/clone",
@@ -51,6 +51,7 @@ WAITS = {
     "aggregator/tracing",
     "zkevm/state_sqlite", "sequencer/db", "sequencer/reader", "sequencer/sink",
     "sequencer/intake", "sequencer/l1_info", "sequencer/l1_store", "sequencer/runner", "sequencer/shared",
+    "web/beat", "web/events", "web/guard", "web/publisher", "web/status",
     "app", "sim", "cli",
 }  # fmt: skip
 

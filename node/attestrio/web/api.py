@@ -22,6 +22,7 @@ State = Literal["open", "certified", "missed", "skipped"]
 """How a batch ended on this node; the values of `duty.EndState`."""
 Standing = Literal["voted", "other", "waiting", "missed"]
 """Of a member and a batch: voted for the hash that leads, for another one, not yet, or not while it was open."""
+Level = Literal["debug", "info", "warning", "error", "critical"]
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,10 +106,10 @@ class MemberView(Shape, frozen=True):
     standing: Standing | None
     """About the batch wanted now; null while there is none."""
     last_vote: int | None = None
-    """The newest batch it was heard to vote for, since this process began."""
+    """The newest batch it was heard to vote for, since the epoch began here."""
     last_vote_at: float | None = None
     missed: dict[str, int] = {}
-    """How many batches it missed since this process began, by reason: "silent", "late", "other_hash"."""
+    """How many batches it missed since the epoch began here, by reason: "silent", "late", "other_hash"."""
 
 
 class CommitteeView(Shape, frozen=True):
@@ -130,7 +131,8 @@ class VoteView(Shape, frozen=True):
     at: float
     """When this node counted it."""
     via: str
-    """Which peer brought it first: a name or shortened key; "own": this node's own; "": not known."""
+    """Which peer brought it first: a name or shortened key; "own": this node's own; "certificate": never heard here,
+    somebody else's certificate has it; "": not known."""
     other: bool = False
     """Whether it is for another hash than the one that leads."""
 
@@ -146,6 +148,13 @@ class StepView(Shape, frozen=True):
     meaning: str
     """The sentence of the code."""
     detail: str = ""
+
+
+class DeliveryView(Shape, frozen=True):
+    """A peer that took this node's own vote."""
+
+    name: str
+    at: float
 
 
 class BatchView(Shape, frozen=True):
@@ -170,8 +179,10 @@ class BatchView(Shape, frozen=True):
     votes: list[VoteView]
     votes_left_out: int = 0
     missing: list[str] = []
-    """Names of members that have not voted for it; none of a batch from before this process. Bounded as `votes`."""
+    """Names of members that have not voted for it; none of a batch from before this epoch. Bounded as `votes`."""
     missing_left_out: int = 0
+    taken_by: list[DeliveryView] = []
+    """Who took this node's vote, first come first; bounded as `votes`."""
 
 
 class PeerView(Shape, frozen=True):
@@ -264,7 +275,7 @@ class LogView(Shape, frozen=True):
     """One line of the log."""
 
     at: float
-    level: Literal["debug", "info", "warning", "error", "critical"]
+    level: Level
     source: str
     """The logger: `attestrio.quorum`."""
     text: str

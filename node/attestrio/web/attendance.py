@@ -1,0 +1,115 @@
+"""Which member votes, and which does not: over the batches of one epoch. Pure.
+
+A batch is looked at twice: when the status names it, and one status after it was passed, when its last votes may have
+arrived. So nothing here stands on the way of a vote.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from attestrio.duty.story import BatchStory
+from attestrio.roles import AttesterPublicKey, BatchNumber
+
+
+class Miss(StrEnum):
+    """Why a member's vote was not there when the status went on."""
+
+    SILENT = "silent"  # no vote was heard
+    LATE = "late"  # the vote came afterwards
+    OTHER_HASH = "other_hash"  # it voted for another hash than most
+
+
+@dataclass(frozen=True, slots=True)
+class LastVote:
+    """The newest batch a member voted for, and when that was counted here."""
+
+    number: BatchNumber
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    number: BatchNumber
+    at: float
+
+
+class Attendance:
+    """The members of one epoch's committee.
+
+    The first number that the status names is not held against anybody: its votes may have come before there were
+    links. Neither is a batch of which no vote was heard: then this node was cut off, or nobody was at work.
+
+    Args:
+      story: what is known of a batch, `DutyLog.story`.
+      now: the wall clock, in seconds since 1970.
+    """
+
+    def __init__(self, story: Callable[[BatchNumber], BatchStory | None], now: Callable[[], float]) -> None:
+        self._story = story
+        self._now = now
+        self._last: dict[AttesterPublicKey, LastVote] = {}
+        self._missed: dict[AttesterPublicKey, Counter[str]] = {}
+        self._wanted: BatchNumber | None = None
+        self._passed: _Passed | None = None
+        self._is_first = True
+        self.wanted_since: float | None = None
+        """When the status was first heard to name the number it names."""
+
+    @property
+    def wanted(self) -> BatchNumber | None:
+        """The number the status names."""
+        return self._wanted
+
+    def told(self, number: BatchNumber) -> None:
+        """The status names `number`. O(members) when that is news."""
+        if number == self._wanted:
+            return
+        if self._passed is not None:
+            self._judge(self._passed)
+        at = self._now()
+        if self._wanted is not None and not self._is_first:
+            self._passed = _Passed(self._wanted, at)
+        self._is_first = self._wanted is None
+        self._wanted, self.wanted_since = number, at
+
+    def look(self) -> None:
+        """Take in who has voted for the batches at hand: before `last` is asked. O(their votes)."""
+        for number in (None if self._passed is None else self._passed.number, self._wanted):
+            story = None if number is None else self._story(number)
+            if story is not None:
+                self._note(story)
+
+    def last(self, key: AttesterPublicKey) -> LastVote | None:
+        """The newest batch a member voted for."""
+        return self._last.get(key)
+
+    def missed(self, key: AttesterPublicKey) -> Mapping[str, int]:
+        """How many batches a member missed, by reason; reasons it never had are left out."""
+        return self._missed.get(key, {})
+
+    def _note(self, story: BatchStory) -> None:
+        for vote in story.votes or ():
+            last = self._last.get(vote.key)
+            if not vote.in_certificate and (last is None or last.number < story.number):
+                self._last[vote.key] = LastVote(story.number, vote.at)
+
+    def _judge(self, passed: _Passed) -> None:
+        story = self._story(passed.number)
+        if story is None or not story.votes:
+            return
+        self._note(story)
+        most = story.hash()
+        for member in story.missing():
+            self._count(member.key, Miss.SILENT)
+        for vote in story.votes:
+            if vote.hash != most:
+                self._count(vote.key, Miss.OTHER_HASH)
+            elif vote.at > passed.at and not vote.in_certificate:
+                self._count(vote.key, Miss.LATE)
+
+    def _count(self, key: AttesterPublicKey, reason: Miss) -> None:
+        self._missed.setdefault(key, Counter())[reason.value] += 1
