@@ -28,7 +28,7 @@ from attestrio.app.sequencer_parts import (
     stream_path_of,
 )
 from attestrio.configuring import BadConfig
-from attestrio.errors import SetupError
+from attestrio.errors import SetupError, SourceError
 from attestrio.kit.blocking import RunBlocking, in_thread
 from attestrio.kit.datadir import DataDir
 from attestrio.kit.http import BadUrl, ServerLimits, serve_app
@@ -61,6 +61,7 @@ from attestrio.stream.server import serve_stream
 
 log = logging.getLogger("attestrio.app")
 
+CATCH_UP_S: Final = 120.0
 MAX_BODY: Final = 512 * 1024  # a transaction of the largest size in hex, and a few more in one batch of calls
 
 
@@ -165,6 +166,7 @@ class _Parts:
         self._journal = Journal(files.stream_path)
         self._writer = ChainWriter(files.db, LiveSink(self.live, files.stream))
         self._watched = SequencerMetrics(self.metrics)
+        self._l1: tuple[L1Provider, LogScanner] | None = None
 
     async def check(self, *, resequence: bool) -> None:
         """Let chain and stream be level, unless they are to be made so. Raises ResequenceNeeded, RebuildUnfinished."""
@@ -193,13 +195,14 @@ class _Parts:
         return L1Sink(store, self.book, self.chain, section.rollup_id, manager, ger_manager, self._run)
 
     async def start_l1(self, nursery: trio.Nursery, sink: L1Sink | None) -> None:
+        """Begin to hear L1; a file with leaves is read first. Raises BadConfig, BadLeafFile."""
         section = self._config.l1
         if sink is not None:
-            nursery.start_soon(self._scan, sink)
+            await nursery.start(self._scan, sink)
         elif section.leaves is not None:
             await nursery.start(LeafFile(GrowingFile(Path(section.leaves)), self.book, run=self._run).run)
 
-    async def _scan(self, sink: L1Sink) -> None:
+    async def _scan(self, sink: L1Sink, *, task_status: trio.TaskStatus[None]) -> None:
         section = self._config.l1
         try:
             endpoints = [Endpoint(url, section.chain_id, timeout_s=section.timeout_s) for url in section.rpc_urls]
@@ -210,7 +213,23 @@ class _Parts:
         )
         async with L1Provider(endpoints, agree=section.agree) as provider:
             filter_ = wanted(sink.manager, sink.ger_manager)
-            await LogScanner(provider, filter_, sink, settings, name="sequencer", metrics=self.metrics).run()
+            scanner = LogScanner(provider, filter_, sink, settings, name="sequencer", metrics=self.metrics)
+            self._l1 = (provider, scanner)
+            task_status.started()
+            await scanner.run()
+
+    async def _catch_up_with_l1(self) -> None:
+        """Until L1 is read as far as it is final, so that leaves which old blocks have are known; not for ever."""
+        if self._l1 is None:
+            return
+        provider, scanner = self._l1
+        try:
+            with trio.fail_after(CATCH_UP_S):
+                final = await provider.block(self._config.l1.finality)
+                if final is not None:
+                    await scanner.wait_scanned(final.number)
+        except (SourceError, trio.TooSlowError) as exc:  # what is on disk already may do
+            log.warning("L1 is not read to its end: %s", exc or "too slow")
 
     # --- building
 
@@ -241,6 +260,7 @@ class _Parts:
 
     async def resequence(self) -> Report:
         """What `--resequence` stands for. Raises as `Resequencer.run`; a cancel leaves it for the next start."""
+        await self._catch_up_with_l1()
         return await self.chain.change(self._rebuild, shield=False)
 
     def _rebuild(self, db: ChainDb) -> Report:

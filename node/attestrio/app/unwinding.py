@@ -6,12 +6,13 @@ import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import apsw
 
 from attestrio.app.sequencer_config import SequencerConfig
 from attestrio.app.sequencer_parts import CHAIN, NoSequencer, stream_path_of
+from attestrio.errors import StorageUnusable
 from attestrio.kit.datadir import DataDir
 from attestrio.kit.files import sync_folder
 from attestrio.kit.sqlite import storage_errors
@@ -22,6 +23,12 @@ from attestrio.stream.backup import Tell
 from attestrio.stream.backup import backup as copy_stream
 
 BACKUPS: Final = "backups"
+
+
+class BackupFailed(StorageUnusable):
+    """The copy before an unwind cannot be made; the chain is as it was. `--no-backup` goes without."""
+
+    code: ClassVar[str] = "backup_failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ def unwind(config: SequencerConfig, batch: int, tell: Tell, *, backup: bool = Tr
     """Take the chain back to the end of `batch`. The stream stays as it is, and is ahead from then on.
 
     For the last batch nothing happens. Blocks. Raises NoSequencer, DataDirInUse, UnwindRefused, RebuildUnfinished,
-    StorageUnusable; StreamChangeRefused and StreamUnwritable for the copy. Then the chain is as it was.
+    StorageUnusable; for the copy BackupFailed and as `stream.backup`. Then the chain is as it was.
     """
     folder = Path(config.sequencer.data_dir)
     if not (folder / CHAIN).exists():
@@ -58,8 +65,11 @@ def unwind(config: SequencerConfig, batch: int, tell: Tell, *, backup: bool = Tr
 def _copy(data_dir: Path, stream: Path, batch: int, tell: Tell) -> Path:
     """A new folder with stream, bookmarks and database."""
     at = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    (data_dir / BACKUPS).mkdir(mode=0o700, exist_ok=True)
     folder = data_dir / BACKUPS / f"{at}-before-unwind-to-{batch}"
+    try:
+        folder.parent.mkdir(mode=0o700, exist_ok=True)
+    except OSError as exc:
+        raise BackupFailed(f"{folder.parent} cannot be made: {exc.strerror}") from exc
     try:
         copy_stream(stream, folder, tell)
         target = folder / CHAIN
