@@ -18,6 +18,8 @@ from attestrio.aggregator.rows import Attempt
 
 FILLERS: Final = "fillers"
 """A table of the journal: nonce, 8 bytes big-endian → Filler. Written by the sender."""
+MAX_GAPS: Final = 64
+"""That are filled; all that are in flight together are usually 16."""
 
 
 class Filler(msgspec.Struct, frozen=True, array_like=True):
@@ -91,8 +93,10 @@ class Nonces:
         return nonce < self.used
 
     def gaps(self) -> list[int]:
-        """Nonces that nobody fills although others wait behind them, the lowest first."""
+        """Nonces that nobody fills although others wait behind them, the lowest first; of too many none."""
         last = max((nonce for nonce, held in self._held.items() if held.firm), default=self.used)
+        if last - self.used > MAX_GAPS + len(self._held):  # a node was wrong about what is used up: filling costs gas
+            return []
         return [nonce for nonce in range(self.used, last) if not self._is_firm(nonce)]
 
     def _is_firm(self, nonce: int) -> bool:

@@ -1,7 +1,7 @@
 """Nonces: none is left out, none is two batches' at once, and what nobody needs is found."""
 
 import pytest
-from attestrio.aggregator.nonces import Nonces, filler_key
+from attestrio.aggregator.nonces import MAX_GAPS, Nonces, filler_key
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -93,6 +93,17 @@ def test_nonces_below_the_chains_count_are_over_and_open_again_after_a_reorg():
 def test_a_filler_is_never_taken_for_a_batch():
     assert len(filler_key(7)) != 32
     assert filler_key(7) < filler_key(256)
+
+
+@pytest.mark.parametrize(("ahead", "filled"), [(MAX_GAPS, MAX_GAPS), (1_000_000, 0)])
+def test_what_a_node_that_was_wrong_once_leaves_open_is_not_filled(ahead, filled):
+    nonces = Nonces(used=ahead)
+    nonces.take(nonces.lowest(), A, 1)
+
+    nonces.used = 0
+
+    assert len(nonces.gaps()) == filled
+    assert nonces.lowest() == 0  # batches go on from there
 
 
 class Account(RuleBasedStateMachine):
