@@ -14,20 +14,24 @@ class Killed(BaseException):
     """Nobody catches this: the process is gone."""
 
 
+def die():
+    raise Killed
+
+
 class Fuse:
     """Burns down by one with each step; the process ends when nothing is left."""
 
-    def __init__(self, steps=None):
-        self.left, self.burnt, self.out = steps, 0, False
+    def __init__(self, steps=None, end=die):
+        self.left, self.burnt, self.out, self.end = steps, 0, False, end
 
     def step(self):
         # What a killed process would not do either: clean up behind the exception.
         if self.out:
-            raise Killed
+            self.end()
         self.burnt += 1
         if self.left is not None and self.burnt > self.left:
             self.out = True
-            raise Killed
+            self.end()
 
 
 class FusedSink(DirectSink):
@@ -72,7 +76,7 @@ class FusedDisk(RealDisk):
 
 
 class FusedFile:
-    """Writes a half before it ends in the middle of a write."""
+    """Ends in the middle of a write, or before it is on disk."""
 
     def __init__(self, file, fuse):
         self._file, self._fuse = file, fuse
@@ -81,21 +85,19 @@ class FusedFile:
         return getattr(self._file, name)
 
     def append(self, data):
-        try:
-            self._fuse.step()
-        except Killed:
-            self._file.append(data[: len(data) // 2])
-            raise
-        self._file.append(data)
+        half = len(data) // 2
+        self._file.append(data[:half])
+        self._fuse.step()
+        self._file.append(data[half:])
 
     def sync(self):
         self._fuse.step()
         self._file.sync()
 
 
-def fuse(site, steps=None):
+def fuse(site, steps=None, end=die):
     """Puts one under everything `site` writes; returned. Until it is opened again."""
-    fuse = Fuse(steps)
+    fuse = Fuse(steps, end)
     site.writer = ChainWriter(site.db, FusedSink(site.stream, fuse))
     site.journal = Journal(site.folder / "stream.bin", disk=FusedDisk(fuse))
     for name in ("put_block", "close_batch", "put_meta", "unwind_to_end_of", "unwind_to_block", "forget_cursors"):

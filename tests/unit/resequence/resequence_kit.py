@@ -19,13 +19,27 @@ from attestrio.sequencer.db import ChainDb
 from attestrio.sequencer.genesis import Genesis, Injected, begin, inject
 from attestrio.sequencer.sink import DirectSink
 from attestrio.sequencer.writer import ChainWriter
-from attestrio.sim.l2 import GENESIS_AT, PlannedBatch, PlannedBlock, Wallets, begin_plan, build, build_batch, demo_plan
+from attestrio.sim.l2 import (
+    CHAIN_ID,
+    GENESIS_AT,
+    GWEI,
+    PlannedBatch,
+    PlannedBlock,
+    Wallets,
+    address_of_key,
+    begin_plan,
+    build,
+    build_batch,
+    demo_plan,
+)
 from attestrio.stream import BatchType, L2Block, message_untrusted
 from attestrio.stream.bookmarks import DataStream, MemoryBookmarks
 from attestrio.stream.file import StreamFile
 from attestrio.stream.reader import StreamReader
 from attestrio.zkevm.genesis import allocation
+from attestrio.zkevm.transactions import sign_legacy, unsigned_legacy
 
+EARNER = b"\x0e" * 32
 GOLDEN = Path(__file__).parents[2] / "golden" / "datastream"
 
 
@@ -123,22 +137,25 @@ def rules_a(**changed):
     return Rules(**{"chain_id": 1001, "forks": ((9, 0),), "coinbase": blocks[1].coinbase} | changed)
 
 
+def leaves_a():
+    return MemoryLeaves(
+        Leaf(one.l1_infotree_index, one.global_exit_root, one.l1_blockhash, one.min_timestamp)
+        for one in blocks_a()[0]
+        if one.l1_infotree_index
+    )
+
+
 def site_a(folder):
     """Stream a, and a database that ends with batch 1."""
     (folder / "stream.bin").write_bytes(stream_bytes_a())
     blocks, txs = blocks_a()
-    leaves = MemoryLeaves(
-        Leaf(one.l1_infotree_index, one.global_exit_root, one.l1_blockhash, one.min_timestamp)
-        for one in blocks
-        if one.l1_infotree_index
-    )
-    site = Site(folder, rules_a(), leaves)
+    site = Site(folder, rules_a(), leaves_a())
     told = json.loads((GOLDEN / "chain.json").read_text())["genesis"]
     accounts = allocation({address: {"balance": balance} for address, balance in told["alloc"].items()})
     begin(site.db, Genesis(1001, told["time"], accounts))
     first = blocks[1]
     injected = Injected(txs[0], first.timestamp, first.global_exit_root, first.l1_blockhash)
-    inject(BatchBuilder(site.db, site.rules, leaves), injected)
+    inject(BatchBuilder(site.db, site.rules, site.leaves), injected)
     return site
 
 
@@ -177,6 +194,26 @@ def transfers(count):
     """So many, all of one user and of one size."""
     wallets = Wallets()
     return [wallets.transfer(0, 1) for _ in range(count)]
+
+
+def failing_plan():
+    """Blocks 3 and 4 have transactions of who earns the fees, which spend what block 2 has brought."""
+    txs, (spend, *more) = transfers(4), [earner(nonce, 50_000 * GWEI if nonce == 0 else 1) for nonce in range(3)]
+    return earning(plan_of([txs[:2]], [[spend, txs[2]], more, txs[3:]]))
+
+
+def earning(plan):
+    return replace(plan, rules=replace(plan.rules, coinbase=address_of_key(EARNER)))
+
+
+def earner(nonce, value):
+    unsigned = unsigned_legacy(chain_id=CHAIN_ID, nonce=nonce, gas_price=1, gas=21_000, to=b"\x01" * 20, value=value)
+    return sign_legacy(unsigned, EARNER).encoded
+
+
+def poor(site, **more):
+    """Rules by which somebody else gets the fees."""
+    return replace(site.rules, coinbase=b"\x99" * 20, **more)
 
 
 def copied(site, folder, **changed):

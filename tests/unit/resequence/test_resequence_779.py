@@ -47,7 +47,7 @@ def chain_779(tmp_path):
 
 @needs_shared
 @pytest.mark.slow
-def test_chain_779_comes_out_entry_by_entry_and_splits_with_lower_limits(chain_779, capsys):
+def test_chain_779_comes_out_entry_by_entry(chain_779, capsys):
     before = chain_779.entries()
 
     begun = time.perf_counter()

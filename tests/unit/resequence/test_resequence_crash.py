@@ -10,7 +10,7 @@ import pytest
 from attestrio.resequence.errors import RebuildStopped
 from attestrio.resequence.record import Phase
 from crash_kit import Killed, fuse
-from resequence_kit import Site, copied, plan_of, rules_a, site_a, site_of, transfers
+from resequence_kit import Site, copied, failing_plan, plan_of, poor, rules_a, site_a, site_of, transfers
 
 COPIES = count()
 LIMITS = {"A": 1160}
@@ -101,6 +101,14 @@ def stopping(tmp_path, begun):
         yield World(tmp_path, site, rules=replace(site.rules, data_budget=65 + TRANSFER + 20))
 
 
+@pytest.fixture
+def failing(tmp_path, begun):
+    """A chain three of whose transactions cannot be executed any more, in batches of one transaction."""
+    with site_of(begun, failing_plan(), kept=1) as site:
+        rules = poor(site, data_budget=65 + TRANSFER + 20)
+        yield World(tmp_path, site, strict=False, rules=rules)
+
+
 @pytest.mark.slow
 def test_killed_at_any_step_it_ends_as_if_it_had_not_been(splitting):
     assert splitting.steps > 60
@@ -114,6 +122,14 @@ def test_killed_again_while_it_takes_itself_up_it_still_ends_like_that(splitting
 
     for _ in range(40):
         splitting.check(*(chosen.randrange(splitting.steps) for _ in range(chosen.choice((2, 3, 4)))))
+
+
+@pytest.mark.slow
+def test_killed_at_any_step_it_still_tells_what_has_failed(failing):
+    _, splits, failed, *_ = failing.ends
+    assert (len(splits), len(failed)) == (3, 3)
+    for step in range(failing.steps):
+        failing.check(step)
 
 
 @pytest.mark.slow

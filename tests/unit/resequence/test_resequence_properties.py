@@ -71,7 +71,9 @@ def test_it_passes_the_audit_or_nothing_has_changed(chain, rules, strict, reuse)
             assert report.failed == ()
             assert site.txs(3) == txs
             if reuse and not report.splits:
-                assert site.entries() == before[1][: len(site.entries())]
+                both = min(len(before[1]), len(site.entries()))  # the end of the last batch may be missing on a side
+                assert site.entries()[:both] == before[1][:both]
+                assert max(len(before[1]), len(site.entries())) - both <= 1
         if stopped:
             assert site.state() == before
             assert site.journal.record().phase == Phase.RESTORED

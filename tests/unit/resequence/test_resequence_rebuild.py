@@ -5,19 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from attestrio.resequence.errors import BatchOverflows, FitsNowhere, RebuildRefused, TransactionFails
+from attestrio.resequence.errors import AuditFailed, BatchOverflows, FitsNowhere, RebuildRefused, TransactionFails
 from attestrio.resequence.plan import Split
+from attestrio.resequence.record import Phase
 from attestrio.sequencer.errors import LeafMissing
 from attestrio.sequencer.leaves import MemoryLeaves
-from attestrio.sequencer.writer import StreamAhead
-from attestrio.sim.l2 import CHAIN_ID, GWEI, LOWERED, address_of_key, demo_plan
-from attestrio.stream import BatchType
-from attestrio.zkevm.transactions import sign_legacy, tx_untrusted, unsigned_legacy
-from resequence_kit import plan_of, rules_a, site_a, site_of, transfers
+from attestrio.sequencer.sink import DirectSink
+from attestrio.sequencer.writer import ChainWriter, StreamAhead
+from attestrio.sim.l2 import GWEI, LOWERED, demo_plan
+from attestrio.stream import BatchType, Transaction
+from attestrio.zkevm.transactions import tx_untrusted
+from resequence_kit import earner, earning, failing_plan, plan_of, poor, rules_a, site_a, site_of, transfers
 
 TRANSFER = 110
 """About the bytes of one in a batch's data."""
-EARNER = b"\x0e" * 32
 
 
 @pytest.fixture
@@ -271,26 +272,6 @@ def test_a_last_batch_without_blocks_comes_out_as_it_was(rolled_back):
 # --- transactions that fail
 
 
-def failing_plan():
-    """Blocks 3 and 4 have transactions of who earns the fees, which spend what block 2 has brought."""
-    txs, (spend, *more) = transfers(4), [earner(nonce, 50_000 * GWEI if nonce == 0 else 1) for nonce in range(3)]
-    return earning(plan_of([txs[:2]], [[spend, txs[2]], more, txs[3:]]))
-
-
-def earning(plan):
-    return replace(plan, rules=replace(plan.rules, coinbase=address_of_key(EARNER)))
-
-
-def earner(nonce, value):
-    unsigned = unsigned_legacy(chain_id=CHAIN_ID, nonce=nonce, gas_price=1, gas=21_000, to=b"\x01" * 20, value=value)
-    return sign_legacy(unsigned, EARNER).encoded
-
-
-def poor(site, **more):
-    """Rules by which somebody else gets the fees."""
-    return replace(site.rules, coinbase=b"\x99" * 20, **more)
-
-
 def test_a_transaction_that_fails_stops_a_strict_rebuild(rolled_back):
     site = rolled_back(failing_plan())
     before = site.state()
@@ -343,6 +324,28 @@ def test_the_rest_of_a_split_block_that_fails_is_left_out_of_the_batch_that_foll
     assert [[count for *_, count in blocks] for _, blocks in site.shape()] == [[1], [1], [1], [1]]
     assert [(one.old_block, one.position) for one in report.failed] == [(3, 1)]
     assert report.audit.ok
+
+
+# --- when what comes out is wrong
+
+
+class LossySink(DirectSink):
+    """Loses a transaction on its way into the stream."""
+
+    def append(self, messages):
+        lost = next((one for one in messages if isinstance(one, Transaction)), None)
+        super().append([one for one in messages if one is not lost])
+
+
+def test_what_does_not_pass_the_audit_is_taken_back(a):
+    before = a.state()
+    a.writer = ChainWriter(a.db, LossySink(a.stream))
+
+    with pytest.raises(AuditFailed, match="P1: "):
+        a.run()
+
+    assert a.state() == before
+    assert a.journal.record().phase == Phase.RESTORED
 
 
 # --- before anything
