@@ -201,6 +201,25 @@ class GossipSection(Section, frozen=True):
         rates_of(self.rates)
 
 
+class WebSection(Section, frozen=True):
+    bind: str = "127.0.0.1:9464"
+    """Where page, probes and metrics are served (host:port; port 0 picks a free one). Whoever gets there may look."""
+    names: tuple[str, ...] = ()
+    """What to call keys on the page: "attester:public:...=alice", "node:public:...=alice"."""
+    hosts: tuple[str, ...] = ()
+    """Names by which browsers may ask for the page; addresses and localhost always may."""
+
+    def __post_init__(self) -> None:
+        # imported when called, as for [gossip]
+        from attestrio.gossip.rules import check_address
+        from attestrio.web.hosts import checked_hosts
+        from attestrio.web.names import Names
+
+        check_address(self.bind, "bind", lowest_port=0)
+        Names(self.names)
+        checked_hosts(self.hosts)
+
+
 class LogSection(Section, frozen=True):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
@@ -208,7 +227,10 @@ class LogSection(Section, frozen=True):
 
 
 class NodeConfig(Section, frozen=True):
-    """Everything one node needs to know. A node with `serve` is a main node; one without `gossip` has no peers."""
+    """Everything one node needs to know.
+
+    A node with `serve` is a main node; one without `gossip` has no peers; one without `web` shows nothing of itself.
+    """
 
     node: NodeSection = NodeSection()
     keys: KeysSection = KeysSection()
@@ -219,6 +241,7 @@ class NodeConfig(Section, frozen=True):
     protection: ProtectionSection = ProtectionSection()
     serve: ServeSection | None = None
     gossip: GossipSection | None = None
+    web: WebSection | None = None
     log: LogSection = LogSection()
 
     @property
@@ -240,7 +263,7 @@ def _check(made: NodeConfig, origin: Origin) -> None:
 
 LISTS = frozenset({
     ("main_node", "urls"), ("l1", "rpc_urls"), ("gossip", "static_outbound"), ("gossip", "static_inbound"),
-    ("gossip", "rates"),
+    ("gossip", "rates"), ("web", "names"), ("web", "hosts"),
 })  # fmt: skip
 SECRETS = {("keys", "attester"): "attester_file", ("gossip", "node_key"): "node_key_file"}
 """What only the environment may hold, and the key beside it that names a file instead."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trio_util import AsyncValue
 
@@ -53,6 +53,8 @@ class RunningNode:
     """Where the main-node API is served; None on a node that serves none, or not yet."""
     network: GossipNode | None = None
     """This node on the gossip network: its key, its address, who is connected; None without `[gossip]`."""
+    web_url: AsyncValue[str | None] = field(default_factory=lambda: AsyncValue(None))
+    """Where the page is served; None on a node without `[web]`, or not yet."""
 
     async def wait_epoch(self, after: int = -1) -> Epoch:
         """The epoch that runs, as soon as there is one with a number above `after`."""

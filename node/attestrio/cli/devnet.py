@@ -91,6 +91,10 @@ def devnet(
     redis: Annotated[
         str | None, Parameter(help="With --aligned: URL of a Redis for the aggregator's journal; otherwise a file.")
     ] = None,
+    web: Annotated[
+        str | None,
+        Parameter(help="HOST:PORT of the main node's page; the attesters' are at the ports above. 0: free ports."),
+    ] = None,
     output: Output = Output(),
 ) -> int:
     """Run a whole network: a main node, attesters that poll it over HTTP, a batch every second, votes, certificates.
@@ -99,7 +103,7 @@ def devnet(
     """
     set_up_logs("auto", "warning")
     if aligned:
-        refuse_beside("--aligned", {"--chain": chain, "--data-dir": data_dir, "--attesters": attesters})
+        refuse_beside("--aligned", {"--chain": chain, "--data-dir": data_dir, "--attesters": attesters, "--web": web})
         from attestrio.cli.devnet_aligned import run_aligned  # here, because its imports take half a second
         from attestrio.sim.aligned import AlignedSpec
 
@@ -111,7 +115,7 @@ def devnet(
     # with more attesters than have to sign, one of them is late for many a batch: no news where all run in one process
     logging.getLogger("attestrio.attester").setLevel(logging.ERROR)
     with folder(data_dir) as path:
-        cluster = prepared(path, attesters, every, find_anvil(anvil) if chain or anvil else None)
+        cluster = prepared(path, attesters, every, find_anvil(anvil) if chain or anvil else None, page_of(web))
         done: list[BatchQC] = []
         code = trio.run(until_signal, partial(collect, cluster, batches, done, output))
         if batches is not None and code == 0:
@@ -143,7 +147,19 @@ def folder(data_dir: Path | None) -> Iterator[Path]:
         yield Path(made)
 
 
-def prepared(path: Path, attesters: int | None, every: float, anvil: Path | None = None) -> Cluster:
+def page_of(bind: str | None) -> tuple[str, int] | None:
+    """Host and port of --web. Raises Usage."""
+    if bind is None:
+        return None
+    host, _, port = bind.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal() and len(port) <= 5):
+        raise Usage("--web wants HOST:PORT, for example 127.0.0.1:9464")
+    return host, int(port)
+
+
+def prepared(
+    path: Path, attesters: int | None, every: float, anvil: Path | None = None, web: tuple[str, int] | None = None
+) -> Cluster:
     """The network of a folder, made where there is none.
 
     Raises NetworkUnusable, OtherCluster, OtherRollup, DataDirUnwritable.
@@ -153,7 +169,7 @@ def prepared(path: Path, attesters: int | None, every: float, anvil: Path | None
         known = len(Genesis.from_json(kept.read_bytes()).attesters or ()) if kept.exists() else None
         size = attesters or known or DEFAULT_ATTESTERS
         # the network's limits let two pushes of votes a second through, which is about one certificate
-        spec = ClusterSpec(attesters=size, batch_every_s=every, lift_rates=every < NETWORK_S, anvil=anvil)
+        spec = ClusterSpec(attesters=size, batch_every_s=every, lift_rates=every < NETWORK_S, anvil=anvil, web=web)
         cluster = Cluster(path, spec)
         cluster.prepare()
     except OSError as exc:
@@ -168,6 +184,7 @@ async def collect(cluster: Cluster, batches: int | None, done: list[BatchQC], ou
     async with trio.open_nursery() as nursery:
         with display(cluster, output) as show:
             nodes = await nursery.start(cluster.run)
+            tell_pages(cluster)
             async with aclosing(new_certificates(nodes[MAIN])) as certificates:
                 async for certificate in certificates:
                     done.append(certificate)
@@ -175,6 +192,12 @@ async def collect(cluster: Cluster, batches: int | None, done: list[BatchQC], ou
                     if len(done) == batches:
                         break
         nursery.cancel_scope.cancel()
+
+
+def tell_pages(cluster: Cluster) -> None:
+    """Where the pages are: on stderr, since stdout is for certificates."""
+    for name, url in cluster.pages.items():
+        print(f"{name}: {url}/", file=sys.stderr, flush=True)
 
 
 async def new_certificates(node: RunningNode) -> AsyncGenerator[BatchQC, None]:

@@ -54,7 +54,9 @@ class Metrics:
         self._metrics: dict[str, tuple[MetricWrapperBase, MetricDoc]] = {}
         ProcessCollector(namespace="attestrio", registry=self._registry)
         build = Info("attestrio_build", "What runs here.", registry=self._registry)
-        build.info({"version": version or _installed_version(), "python": platform.python_version()})
+        self.version = version or _installed_version()
+        """Of this package."""
+        build.info({"version": self.version, "python": platform.python_version()})
 
     def counter(self, name: str, help: str, labels: Labels | None = None) -> Counter:
         """A number that only grows. The series ends in `_total`, whether or not `name` does."""

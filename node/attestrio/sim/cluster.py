@@ -94,6 +94,8 @@ class ClusterSpec:
     """The program of a development chain, to which the batches are committed; None: there is none."""
     lift_rates: bool = False
     """Whether the gossip methods have no rate limits, instead of the network's."""
+    web: tuple[str, int] | None = None
+    """Host and port of the main node's page; the n-th attester's is n ports above, and with 0 each picks a free one."""
 
 
 @dataclass(eq=False, slots=True)
@@ -115,6 +117,7 @@ class Cluster:
     _chain: SimChain | None = field(default=None, init=False)
     _url: str | None = field(default=None, init=False)
     _addresses: dict[str, str] = field(default_factory=dict, init=False)
+    _pages: dict[str, str] = field(default_factory=dict, init=False)
     _lives: dict[str, _Life] = field(default_factory=dict, init=False)
     _nursery: trio.Nursery | None = field(default=None, init=False)
 
@@ -200,6 +203,11 @@ class Cluster:
         """The attesters' keys by name, once `prepare` has written them."""
         return {name: _secret(self.data_dir / name / "attester.key").public() for name in self.names}
 
+    @property
+    def pages(self) -> dict[str, str]:
+        """The URL of each node's page, by name, once it has started; empty without `spec.web`."""
+        return dict(self._pages)
+
     def database(self, name: str) -> Path:
         """Where a node keeps its certificates."""
         return self.data_dir / name / "data" / "store.db"
@@ -256,6 +264,8 @@ class Cluster:
             self._url = await node.api_url.wait_value(lambda value: value is not None)
         if node.network is not None and node.network.listener is not None:
             self._addresses[name] = node.network.listener.address
+        if node.web_url.value is not None:
+            self._pages[name] = node.web_url.value
         return node
 
     async def stop(self, name: str) -> None:
@@ -312,6 +322,8 @@ class Cluster:
         given["gossip.static_outbound"] = ",".join(
             f"{self.node_key(peer)}@{self._reached(name, peer, self._addresses[peer])}" for peer in before
         )
+        if self.spec.web is not None:
+            given |= self._page(name, *self.spec.web)
         if self.rollup is not None and name != MAIN:
             given |= self._on_chain(name, self.rollup)
         if self._url is not None:
@@ -321,6 +333,16 @@ class Cluster:
             else:
                 given["main_node.url"] = f"http://{self._reached(name, API, where)}/"
         return given
+
+    def _page(self, name: str, host: str, port: int) -> dict[str, str]:
+        """Where the page of `name` is, again where it was, and what it calls the others."""
+        if name in self._pages:
+            bind = self._pages[name].removeprefix("http://")
+        else:
+            bind = f"{host}:{port + [MAIN, *self.names].index(name) if port else 0}"
+        nodes = {str(self.node_key(one)): one for one in [MAIN, *self.names]}
+        voters = {key.to_text(): one for one, key in self.public_keys().items()}
+        return {"web.bind": bind, "web.names": ",".join(f"{key}={one}" for key, one in (nodes | voters).items())}
 
     def _on_chain(self, name: str, rollup: ZkRollup) -> dict[str, str]:
         """Every other attester takes its batches from the chain; those between compare the main node's with it."""
