@@ -25,6 +25,7 @@ from attestrio.cli.config import ConfigFile, Overrides, overrides
 from attestrio.cli.logs import set_up_logs
 from attestrio.cli.output import Output
 from attestrio.cli.signals import until_signal
+from attestrio.cli.standing import aggregator_line
 from attestrio.configuring import BadConfig
 from attestrio.journal import Journal
 from attestrio.kit.files import DISK_FAULTS, FileUnwritable, write_new
@@ -69,7 +70,7 @@ async def run_logged(run: Callable[..., Awaitable[object]], data_dir: str) -> No
             running.metrics_url or "nowhere",
         )  # fmt: skip
         notify(READY, os.environ)
-        nursery.start_soon(keep_alive, os.environ)
+        nursery.start_soon(keep_alive, os.environ, partial(aggregator_line, running))
 
 
 @app.command

@@ -22,6 +22,7 @@ from attestrio.cli.config import ConfigFile, Overrides, overrides
 from attestrio.cli.logs import set_up_logs
 from attestrio.cli.output import Output
 from attestrio.cli.signals import until_signal
+from attestrio.cli.standing import operator_line
 from attestrio.errors import DataDirInUse, SetupError
 from attestrio.journal import SqliteJournal
 from attestrio.kit.blocking import in_thread
@@ -92,7 +93,7 @@ async def run_logged(run: Callable[..., Awaitable[object]], data_dir: str) -> No
         running: RunningOperator = await nursery.start(run)
         log.info("operator running, data in %s, metrics at %s", data_dir, running.metrics_url or "nowhere")
         notify(READY, os.environ)
-        nursery.start_soon(keep_alive, os.environ)
+        nursery.start_soon(keep_alive, os.environ, partial(operator_line, running))
 
 
 @app.command

@@ -12,11 +12,12 @@ from typing import Annotated
 import trio
 from cyclopts import App, Parameter
 
-from attestrio.app import run_node
+from attestrio.app import RunningNode, run_node
 from attestrio.cli.config import ConfigFile, Overrides, overrides
 from attestrio.cli.logs import set_up_logs
 from attestrio.cli.output import Output
 from attestrio.cli.signals import until_signal
+from attestrio.cli.standing import node_line
 from attestrio.config import BadConfig, NodeConfig, load_config, unused_environment
 from attestrio.errors import PeerError
 from attestrio.kit.notify import READY, keep_alive, notify
@@ -109,7 +110,7 @@ def run_process(config: NodeConfig, *, as_json: bool, init_protection: bool, acc
 async def run_logged(run: Callable[..., Awaitable[object]], data_dir: str) -> None:
     """Run the node until cancelled, and say when it has started."""
     async with trio.open_nursery() as nursery:
-        await nursery.start(run)
+        running: RunningNode = await nursery.start(run)
         log.info("node running, data in %s", data_dir)
         notify(READY, os.environ)
-        nursery.start_soon(keep_alive, os.environ)
+        nursery.start_soon(keep_alive, os.environ, partial(node_line, running))

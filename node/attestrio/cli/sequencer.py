@@ -19,6 +19,7 @@ from attestrio.cli.logs import set_up_logs
 from attestrio.cli.output import Output, Usage
 from attestrio.cli.resequence import print_plan
 from attestrio.cli.signals import until_signal
+from attestrio.cli.standing import sequencer_line
 from attestrio.kit.notify import READY, keep_alive, notify
 
 log = logging.getLogger("attestrio.cli")
@@ -85,7 +86,7 @@ async def run_logged(config: SequencerConfig, *, resequence: bool) -> None:
             running.stream_address, running.rpc_url or "nowhere", running.metrics_url or "nowhere",
         )  # fmt: skip
         notify(READY, os.environ)
-        nursery.start_soon(keep_alive, os.environ)
+        nursery.start_soon(keep_alive, os.environ, partial(sequencer_line, running))
         await ended.wait()
         nursery.cancel_scope.cancel()
 

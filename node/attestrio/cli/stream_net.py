@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +21,7 @@ from attestrio.cli.progress import progress_bar
 from attestrio.cli.signals import until_signal
 from attestrio.cli.stream import StreamPath, index_beside
 from attestrio.errors import SourceError
+from attestrio.kit.notify import READY, keep_alive, notify
 from attestrio.stream.bookmarks import DataStream, open_index
 from attestrio.stream.client import connect
 from attestrio.stream.file import StreamFile
@@ -64,6 +66,8 @@ def serve(
             async with trio.open_nursery() as nursery:
                 address = await nursery.start(serve_stream, LiveStream(stream), bind, limits)
                 _tell_served(file, address, stream.header.total_entries, output)
+                notify(READY, os.environ)
+                nursery.start_soon(keep_alive, os.environ)
 
     return trio.run(until_signal, run)
 
@@ -114,7 +118,14 @@ def follow(
         if once:
             await follower.cut()  # what the server had more before: a copy is what the server has
 
-    return trio.run(until_signal, run)
+    async def supervised() -> None:
+        async with trio.open_nursery() as nursery:
+            notify(READY, os.environ)  # at work from here on, whether or not the server is there
+            nursery.start_soon(keep_alive, os.environ)
+            await run()
+            nursery.cancel_scope.cancel()
+
+    return trio.run(until_signal, supervised)
 
 
 def _is_news(seen: Progress | None, now: Progress | None) -> bool:

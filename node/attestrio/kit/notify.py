@@ -1,12 +1,12 @@
-"""What systemd (or any supervisor that speaks its notify protocol) is told: ready, alive, stopping."""
+"""What systemd (or any supervisor that speaks its notify protocol) is told: ready, alive, how it goes, stopping."""
 
 from __future__ import annotations
 
 import logging
 import os
 import socket
-from collections.abc import Mapping
-from typing import NoReturn
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn
 
 import trio
 
@@ -15,6 +15,8 @@ log = logging.getLogger("attestrio.kit")
 READY = "READY=1"
 STOPPING = "STOPPING=1"
 ALIVE = "WATCHDOG=1"
+STATUS_EVERY_S: Final = 10.0
+STATUS_LENGTH: Final = 200  # what `systemctl status` shows on one line
 
 
 def notify(state: str, env: Mapping[str, str]) -> bool:
@@ -46,11 +48,27 @@ def watchdog_s(env: Mapping[str, str]) -> float | None:
     return int(env["WATCHDOG_USEC"]) / 1e6 or None
 
 
-async def keep_alive(env: Mapping[str, str]) -> NoReturn:
-    """Say that the event loop turns, three times as often as has to be; for ever idle where nobody asked."""
-    every_s = watchdog_s(env)
-    if every_s is None:
+async def keep_alive(env: Mapping[str, str], status: Callable[[], str] | None = None) -> NoReturn:
+    """Say that the event loop turns, three times as often as has to be; for ever idle where nobody asked.
+
+    A loop that hangs says nothing, and that is the point: whoever waits for a sign of life ends the process.
+
+    Args:
+      status: how it goes, in one line, for `systemctl status`; it reads values, and neither waits nor raises. Told
+        when it has changed, with a sign of life, at most every 10 s.
+    """
+    alive_s = watchdog_s(env)
+    if alive_s is None and (status is None or not env.get("NOTIFY_SOCKET")):
         await trio.sleep_forever()
+    beats = [] if alive_s is None else [ALIVE]
+    every_s = STATUS_EVERY_S if alive_s is None else alive_s / 3
+    if status is not None:
+        every_s = min(every_s, STATUS_EVERY_S)
+    said = None
     while True:
-        notify(ALIVE, env)
-        await trio.sleep(every_s / 3)
+        text = None if status is None else " ".join(status().split())[:STATUS_LENGTH]
+        news = [] if text == said else [f"STATUS={text}"]
+        if beats or news:
+            notify("\n".join([*beats, *news]), env)
+        said = text
+        await trio.sleep(every_s)

@@ -2,9 +2,11 @@
 
 import os
 import socket
+import time
 
 import pytest
 import trio
+import trio.testing
 from attestrio.kit.notify import ALIVE, READY, keep_alive, notify, watchdog_s
 
 
@@ -65,3 +67,47 @@ async def test_signs_of_life_come_three_times_as_often_as_needed(supervisor, nur
     assert heard == [ALIVE.encode()] * 3
     with pytest.raises(BlockingIOError):
         supervisor.recv(100)
+
+
+async def test_what_systemctl_shows_is_told_when_it_changes(supervisor, nursery, autojump_clock):
+    env = {"NOTIFY_SOCKET": supervisor.getsockname()}
+    lines = ["batch 7\nis to be attested", "batch 7 is to be attested", "x" * 300]
+    nursery.start_soon(keep_alive, env, lambda: lines[min(int(trio.current_time()) // 10, 2)])
+
+    await trio.sleep(59.0)
+
+    assert [supervisor.recv(500) for _ in range(2)] == [b"STATUS=batch 7 is to be attested", b"STATUS=" + 200 * b"x"]
+    with pytest.raises(BlockingIOError):
+        supervisor.recv(500)
+
+
+async def test_a_line_about_the_work_comes_with_a_sign_of_life(supervisor, nursery, autojump_clock):
+    env = {"NOTIFY_SOCKET": supervisor.getsockname(), "WATCHDOG_USEC": "6000000"}
+    nursery.start_soon(keep_alive, env, lambda: "leads")
+
+    await trio.sleep(3.0)
+
+    assert [supervisor.recv(500) for _ in range(2)] == [b"WATCHDOG=1\nSTATUS=leads", b"WATCHDOG=1"]
+
+
+async def test_a_loop_that_hangs_gives_no_sign_of_life(supervisor, nursery):
+    env = {"NOTIFY_SOCKET": supervisor.getsockname(), "WATCHDOG_USEC": "30000"}
+    nursery.start_soon(keep_alive, env)
+    await trio.testing.wait_all_tasks_blocked()
+    assert supervisor.recv(500) == b"WATCHDOG=1"
+
+    time.sleep(0.1)  # noqa: ASYNC251  on the real clock: a task that does not let go of the loop
+
+    with pytest.raises(BlockingIOError):
+        supervisor.recv(500)
+    await trio.sleep(0.01)
+    assert supervisor.recv(500) == b"WATCHDOG=1"
+
+
+async def test_nobody_who_asked_for_nothing_is_told_anything(nursery, autojump_clock):
+    asked = []
+    nursery.start_soon(keep_alive, {}, lambda: asked.append("status") or "fine")
+
+    await trio.sleep(100.0)
+
+    assert asked == []

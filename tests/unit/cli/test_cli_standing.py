@@ -1,0 +1,61 @@
+"""The one line that `systemctl status` shows of each role."""
+
+import pytest
+from attestrio.aggregator.runner import Serving
+from attestrio.app import RunningNode
+from attestrio.app.aggregator import RunningAggregator
+from attestrio.app.operator import RunningOperator
+from attestrio.app.sequencer import RunningSequencer
+from attestrio.cli.standing import aggregator_line, node_line, operator_line, sequencer_line
+from attestrio.config import NodeConfig
+from attestrio.duty import DutyLog
+from attestrio.journal import SqliteJournal
+from attestrio.kit.metrics import Metrics
+from attestrio.operator.metrics import OperatorMetrics
+from attestrio.operator.progress import Progress, Watermark
+from attestrio.operator.state import OperatorState
+from attestrio.sequencer.shared import Head, SharedChain
+from trio_util import AsyncValue
+
+
+def test_a_node_without_an_epoch_says_what_it_waits_for():
+    node = RunningNode(NodeConfig(), Metrics(), DutyLog(lambda: 0.0), AsyncValue(None), AsyncValue(None))
+
+    assert node_line(node) == "waits for a genesis"
+
+
+def test_an_operator_says_what_is_left(tmp_path):
+    metrics = Metrics()
+    state = OperatorState(SqliteJournal(tmp_path / "journal.db"), OperatorMetrics(metrics))
+    state.progress = Progress(Watermark(120))
+    state.progress.opened(b"a", Watermark(101, 3))
+    state.progress.opened(b"b", Watermark(110))
+
+    line = operator_line(RunningOperator(state, metrics, None))
+
+    assert line == "2 batches unfinished, all before block 101 are done"
+
+
+@pytest.mark.parametrize(("core", "line"), [(None, "stands by"), (object(), "leads")])
+def test_an_aggregator_says_whether_it_leads(core, line):
+    running = RunningAggregator("127.0.0.1:8090", Serving("127.0.0.1:8090", AsyncValue(core)), Metrics(), None)
+
+    assert aggregator_line(running) == line
+
+
+class ChainAt(SharedChain):
+    def __init__(self, head):
+        self._head = AsyncValue(head)
+
+
+@pytest.mark.parametrize(
+    ("head", "line"),
+    [
+        (Head(7, 31, b""), "batch 7, block 31"),
+        (Head(7, 31, b"", "L1 rolled back"), "batch 7, block 31; nothing is built: L1 rolled back"),
+    ],
+)
+def test_a_sequencer_says_where_its_chain_is_and_why_it_stands_still(head, line):
+    running = RunningSequencer(ChainAt(head), "127.0.0.1:6900", None, Metrics(), None)
+
+    assert sequencer_line(running) == line
