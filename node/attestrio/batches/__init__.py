@@ -12,6 +12,7 @@ from attestrio.batches.main_node import (
     OtherBatchAnswered,
     OtherGenesisAnswered,
 )
+from attestrio.batches.stream import StreamBatches
 
 __all__ = [
     "BatchFeeder",
@@ -29,4 +30,5 @@ __all__ = [
     "MainNodeBatches",
     "OtherBatchAnswered",
     "OtherGenesisAnswered",
+    "StreamBatches",
 ]
