@@ -170,3 +170,46 @@ async def test_after_building_again_it_serves_and_builds_nothing_until_it_is_sta
     assert not (site.data / "backups").exists()
     assert "without --resequence" in refused["message"]
     assert height == "0x7"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
+async def test_ended_in_the_middle_of_building_again_it_is_taken_up_and_nothing_else_may_begin(tmp_path, number):
+    site = SequencerSite(tmp_path, block_s=0.01, batch_s=0.01)
+    async with site.running() as sequencer:
+        await add_blocks(site, sequencer, 25)
+        hashes = await sequencer.hashes()
+        await sequencer.process.stop(signal.SIGTERM)
+    await command("unwind", "--to-batch", 1, "--no-backup", "-c", site.config)
+    again = ("sequencer", "run", "--resequence", "--set", "resequence.then=exit", "-c", site.config)
+
+    async with started(*again) as process:
+        await process.wait_said("building again: batch 5 ")
+        await process.stop(number)
+    refused = await trio.to_thread.run_sync(partial(run, "sequencer", "run", "-c", site.config))
+    await command(*again)
+
+    assert (refused.returncode, "[rebuild_unfinished]" in refused.stderr) == (2, True)
+    async with site.running() as sequencer:
+        assert await sequencer.hashes() == hashes
+    assert json.loads(await command("stream", "verify", site.stream, "--json"))["ok"]
+
+
+async def test_transactions_of_a_file_get_into_blocks_once(tmp_path):
+    site = SequencerSite(tmp_path, more='[pool]\nfile = "transactions.txt"')
+    file = tmp_path / "transactions.txt"
+    file.write_text("".join(f"0x{site.wallets.transfer(0, 1).hex()}\n" for _ in range(5)))
+    user, seen = f"0x{address_of(0).hex()}", []
+
+    for _ in range(2):
+        async with site.running() as sequencer:
+            with trio.fail_after(20):
+                while True:
+                    count = int(await sequencer.ask("eth_getTransactionCount", user, "latest"), 16)
+                    if count == len(file.read_text().splitlines()):
+                        break
+                    await trio.sleep(0.05)
+            seen.append(count)
+        with file.open("a") as more:
+            more.write(f"0x{site.wallets.transfer(0, 1).hex()}\n")
+
+    assert seen == [5, 6]
