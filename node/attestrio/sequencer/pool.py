@@ -132,13 +132,15 @@ class Pool:
             raise TransactionRefused("already known")
         if tx.nonce < account.nonce:
             raise TransactionRefused(f"nonce too low: next nonce {account.nonce}, tx nonce {tx.nonce}")
+        waits = self._accounts.get(sender)
         if tx.nonce > account.nonce + self._settings.ahead:
-            raise TransactionRefused(f"nonce too high: next nonce {account.nonce}, tx nonce {tx.nonce}")
+            moves = waits is not None and account.nonce in waits.waiting  # then its turn comes nearer
+            kind = NoRoom if moves else TransactionRefused
+            raise kind(f"nonce too high: next nonce {account.nonce}, tx nonce {tx.nonce}")
         if (cost := tx.gas * tx.gas_price + tx.value) > account.balance:
             raise TransactionRefused(
                 f"insufficient funds for gas * price + value: balance {account.balance}, tx cost {cost}"
             )
-        waits = self._accounts.get(sender)
         old = None if waits is None else waits.waiting.get(tx.nonce)
         if old is not None and tx.gas_price * 100 < old.tx.gas_price * (100 + REPLACE_PERCENT):
             raise TransactionRefused("replacement transaction underpriced")

@@ -4,11 +4,13 @@ import pytest
 import trio
 from attestrio.errors import StorageUnusable
 from attestrio.kit.blocking import inline
+from attestrio.sequencer import MemoryLeaves
+from attestrio.sequencer.builder import BatchBuilder
 from attestrio.sequencer.intake import Intake, TransactionFile
 from attestrio.sequencer.lines import CHUNK, GrowingFile
 from attestrio.sequencer.pool import NoRoom, Pool, PoolSettings
 from attestrio.sequencer.shared import SharedChain
-from sequencer_kit import ALICE, BOB, CHAIN_A, own_chain, tx
+from sequencer_kit import ALICE, BOB, CHAIN_A, add_batch, own_chain, own_rules, tx
 
 
 @pytest.fixture
@@ -94,6 +96,21 @@ async def test_a_file_waits_while_the_pool_is_full(chain, tmp_path, nursery, aut
     await trio.sleep(1.5)
 
     assert [one.sender() for one in pool.ready(10)] == [BOB]
+
+
+async def test_a_long_file_of_one_account_waits_for_its_turn(chain, tmp_path, nursery, autojump_clock):
+    path, pool = tmp_path / "txs", Pool(CHAIN_A, PoolSettings(ahead=2))
+    path.write_text(hexed(*(tx(nonce) for nonce in range(5))))
+    nursery.start_soon(TransactionFile(path, Intake(chain, pool), run=inline).run)
+    await trio.sleep(10)
+    assert [one.nonce for one in pool.ready(10)] == [0, 1, 2]
+
+    builder = BatchBuilder(chain.db, own_rules(), MemoryLeaves())
+    add_batch(builder, [tx(0), tx(1)])
+    pool.done(pool.ready(2))
+    await trio.sleep(1.5)
+
+    assert [one.nonce for one in pool.ready(10)] == [2, 3, 4]
 
 
 async def test_nothing_is_taken_in_while_nothing_is_built(chain):

@@ -78,6 +78,9 @@ def test_a_nonce_far_ahead_is_refused_and_one_a_little_ahead_waits():
 
     assert waiting.ready(10) == []
     assert waiting.nonce_after(ALICE, 0) == 0
+    add(waiting, tx(0))
+    with pytest.raises(NoRoom, match="nonce too high"):  # but its turn comes nearer
+        add(waiting, tx(4))
 
 
 def test_the_same_again_is_known_and_another_of_its_nonce_has_to_pay_more():
