@@ -87,4 +87,4 @@ async def test_node_that_cannot_finish_in_time_ends_all_the_same(world, autojump
     took_s = trio.current_time() - began
 
     assert "store: stopped before all was written" in caplog.text
-    assert took_s == pytest.approx(DISK_S / 4 + 5 * DISK_S)  # one grace for all, then what is open is closed
+    assert took_s == pytest.approx(DISK_S / 4 + 6 * DISK_S)  # one grace for all, then what is open is closed

@@ -66,7 +66,7 @@ async def test_attester_outside_the_committee_idles_and_still_collects_certifica
     await world.wait_certified(3)
 
     assert await world.certified(stranger) == [0, 1, 2, 3]
-    assert world.steps(stranger, 2) == ["told", "persisted", "seen", "certified"]
+    assert world.steps(stranger, 2) == ["told", "persisted", "seen", "certified", "submitted"]
     assert world.troubles(stranger, 2) == ["signed:not_in_committee"]
     keys = {vote.key for vote in (await world.up[MAIN].wait_epoch()).votes.votes()}
     assert keys == {member.key for member in world.committee if member.weight == 2}

@@ -133,19 +133,34 @@ class EpochParts:
             if (sources := certificate_sources(self.main_node)) and config.serve is None:
                 yield CertificateBackfill(
                     epoch.status, sources, epoch.store, genesis, committee, epoch.first_batch, config.poll_s,
-                    on_certificate, self.given.run_blocking,
+                    self._obtained(on_certificate), self.given.run_blocking,
                 ).run  # fmt: skip
             if self.given.link is not None:
                 yield partial(self.given.link.run, epoch.votes)
         if node.network is not None:
             yield GossipRunner(
-                node.network, epoch.genesis, epoch.store, epoch.votes, self.key, epoch.status.subscribe
+                node.network,
+                epoch.genesis,
+                epoch.store,
+                epoch.votes,
+                self.key,
+                epoch.status.subscribe,
+                node.duty.delivered,
             ).run
         if self.key is not None and signer is not None:
             shown = self.counts.signing(signer if self.on_chain is None else self.on_chain.signing(signer))
             yield AttesterRunner(
                 epoch.status, epoch.store, shown, epoch.votes, committee, self.key, config.batches.poll_s, node.duty
             ).run
+
+    def _obtained(self, on_certificate: Callable[[BatchQC], None]) -> Callable[[BatchQC], None]:
+        """`on_certificate` for one that a main node gave."""
+
+        def obtained(certificate: BatchQC) -> None:
+            self.node.duty.obtained(certificate)
+            on_certificate(certificate)
+
+        return obtained
 
     def _status_client(self, epoch: Epoch) -> AttestationStatusClient:
         """Who tells the number; a genesis that may not follow this epoch's is kept away."""

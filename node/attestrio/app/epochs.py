@@ -17,6 +17,7 @@ from attestrio.app.parts import Epoch
 from attestrio.app.succession import Succession
 from attestrio.attester.api import VoteSigner
 from attestrio.batches.api import KnowsFirstBatch
+from attestrio.duty import EpochOf
 from attestrio.errors import SafetyError, SourceError
 from attestrio.mainnode.server import MainNodeServer
 from attestrio.protection.clone import CloneGuard, CloneSeen
@@ -106,12 +107,12 @@ class Epochs:
         row = await self.record.open_epoch(genesis.hash(), genesis.fork_number, cause, detail)
         if rule == "exit":  # on record by now, so that the next start goes on in it
             raise RollbackNeedsRestart(cause, detail)
-        self.parts.node.duty.begin_epoch()
         self.parts.evidence.begin_epoch()
         return row
 
     async def _run_one(self, row: EpochRow, genesis: Genesis, announce: Callable[[], None]) -> SafetyError:
         genesis_hash = genesis.hash()
+        self.parts.node.duty.begin_epoch(EpochOf(row.id, genesis_hash, genesis.attesters, self.parts.key))
         if (batches := self.parts.local_batches(genesis_hash)) is not None:
             await batches.check()  # here, so that a file that is wrong ends the start, not the run
         guard = self._clone_guard(genesis_hash)
@@ -124,7 +125,7 @@ class Epochs:
                 witness = Witness(guard.key, guard.heard, book.conflict)
             verifier = Verifier(self.parts.given.run_blocking)
             on_list = self.parts.counts.lists(self.parts.node.duty, status)
-            votes = VotesWatch(genesis.attesters, genesis_hash, verifier, witness, on_list)
+            votes = VotesWatch(genesis.attesters, genesis_hash, verifier, witness, on_list, self.parts.node.duty.heard)
         first = await self._first_batch(genesis)
         store = self._store(genesis, row.id, first or BatchNumber(0))
         epoch = Epoch(row.id, genesis, EpochCause(row.cause), status, votes, store, first)

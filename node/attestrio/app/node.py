@@ -26,6 +26,7 @@ from attestrio.app.upstream import first_genesis, main_nodes
 from attestrio.batches.api import BatchSource
 from attestrio.config import BadConfig, NodeConfig
 from attestrio.duty import DutyLog, Reason, Step
+from attestrio.duty.book import BOOK, DutyBook
 from attestrio.gossip.node import GossipNode
 from attestrio.gossip.peers_file import PEERS, forget_peers
 from attestrio.kit.blocking import RunBlocking, in_thread
@@ -138,6 +139,8 @@ class NodeLife:
                 announce()  # when the main node answers is not ours to say
                 assert main_node is not None
                 genesis = await first_genesis(main_node, config.poll_s)
+            book = DutyBook(self.data_dir / BOOK, self.node.duty, given.run_blocking)
+            await life.enter_async_context(draining(book, grace, BOOK))  # ends last: all others go first in the grace
             record = VoteRecord(
                 self.data_dir / HISTORY, genesis.chain_id, given.run_blocking, metrics=self.node.metrics
             )
@@ -159,10 +162,10 @@ class NodeLife:
             if config.serve is not None and config.serve.bind:
                 server = MainNodeServer(None, None, config.serve.bind, metrics=self.node.metrics)
                 self.node.api_url.value = await base.start(server.run)
-            book = EquivocationBook(self.data_dir, metrics=self.node.metrics, own_key=public)
+            proofs = EquivocationBook(self.data_dir, metrics=self.node.metrics, own_key=public)
             parts = EpochParts(
-                self.node, given, main_node, public, CommandBox(self.data_dir), self.data_dir, book, evidence, receipts,
-                counts, grace, chain,
+                self.node, given, main_node, public, CommandBox(self.data_dir), self.data_dir, proofs, evidence,
+                receipts, counts, grace, chain,
             )  # fmt: skip
             secret = None if self.key is None else HedgedKey.of(self.key, os.urandom(ENTROPY))
             await Epochs(parts, record, secret, server).run(genesis, announce)

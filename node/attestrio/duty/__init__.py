@@ -2,5 +2,6 @@
 
 from attestrio.duty.events import DutyEvent, EndState, Reason, Step
 from attestrio.duty.log import DutyLog
+from attestrio.duty.story import BatchStory, Delivery, EpochOf, HeardVote
 
-__all__ = ["DutyEvent", "DutyLog", "EndState", "Reason", "Step"]
+__all__ = ["BatchStory", "Delivery", "DutyEvent", "DutyLog", "EndState", "EpochOf", "HeardVote", "Reason", "Step"]

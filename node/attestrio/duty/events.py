@@ -24,6 +24,7 @@ class Step(StrEnum):
     SENT = "sent"  # the vote is in the register; links carry it from there
     SEEN = "seen"  # a vote of somebody for this batch was counted
     CERTIFIED = "certified"  # a verified certificate is stored durably
+    SUBMITTED = "submitted"  # the main node has the certificate, or Ethereum the answer
 
 
 class Reason(StrEnum):
@@ -56,6 +57,8 @@ class Reason(StrEnum):
 
     DISSENT = "dissent", "One of several main nodes contradicted what the others agree on."
     EPOCH_ENDED = "epoch_ended", "The epoch ended before the batch did: a rollback, a new genesis, or the operator."
+
+    NODE_STOPPED = "node_stopped", "The node did not run for a part of the time in which the batch was attested."
 
     # this node and its batch
     BATCH_NOT_PERSISTED = "batch_not_persisted", "This node does not hold the batch yet."

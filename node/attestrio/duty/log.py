@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from trio_util import AsyncValue
 
+from attestrio.duty.ballots import Ballot, Ballots
 from attestrio.duty.events import DutyEvent, EndState, Reason, Step
-from attestrio.roles import BatchNumber
+from attestrio.duty.story import BatchStory, EpochOf, HeardVote
+from attestrio.roles import BatchNumber, BatchQC, NodePublicKey, SignedBatch
 
 
 @dataclass(slots=True)
@@ -16,6 +19,9 @@ class _Entry:
     events: list[DutyEvent] = field(default_factory=list)
     state: EndState = EndState.OPEN
     reason: Reason = Reason.OK
+    ended_at: float | None = None
+    brought_back: bool = False
+    """Of an earlier run, in which it was still open."""
 
 
 class DutyLog:
@@ -27,35 +33,64 @@ class DutyLog:
         would count once more if it came back.
       max_events: how many events are kept per batch. Beyond it the middle goes: the beginning says how a batch
         started, the end why it hangs.
+      max_ballots, max_votes: of how many batches, and how many in all, the votes are remembered.
 
-    `watch` carries a version that grows with every change, so that a page or a metric can wait for news.
+    `watch` carries a version that grows with every change, so that a page or a metric can wait for news. Votes and
+    deliveries alone do not move it: they are many, and votes have a watch of their own.
+
+    A `DutyBook` writes it all down: `unwritten` says that there is something, `take_unwritten` hands it over.
     """
 
-    def __init__(self, now: Callable[[], float], *, max_batches: int = 1_000, max_events: int = 64) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float],
+        *,
+        max_batches: int = 1_000,
+        max_events: int = 64,
+        max_ballots: int = 100,
+        max_votes: int = 50_000,
+    ) -> None:
         if max_batches < 1 or max_events < 2:
             raise ValueError(f"max_batches={max_batches} and max_events={max_events} must be at least 1 and 2")
         self._now = now
         self._max_batches = max_batches
         self._max_events = max_events
         self._entries: dict[BatchNumber, _Entry] = {}
+        self._open: dict[BatchNumber, None] = {}
+        self._ballots = Ballots(max_ballots, max_votes)
+        self._epoch: EpochOf | None = None
         self._counts = dict.fromkeys(EndState, 0)
         self._version = AsyncValue(0)
+        self._has_book = False
+        self._unwritten: dict[BatchNumber, None] = {}
+        self._leaving: deque[BatchStory] = deque(maxlen=2 * max_batches)  # forgotten before they were written
+        self.unwritten = AsyncValue(False)
+        """Whether `take_unwritten` has something; stays False without a book."""
 
     @property
     def watch(self) -> AsyncValue[int]:
         """The version, to wait on. Only this log sets it."""
         return self._version
 
+    @property
+    def epoch(self) -> EpochOf | None:
+        """The epoch its batches belong to."""
+        return self._epoch
+
+    # --- what the parts say
+
     def record(self, batch: BatchNumber, step: Step, reason: Reason = Reason.OK, detail: str = "") -> None:
         """Add one event. What repeats the last event of the same step adds nothing: a waiting loop may call freely."""
         events = self._entry(batch).events
+        if step is Step.TOLD:
+            self._forgotten(self._ballots.told(batch))
         last = next((event for event in reversed(events) if event.step is step), None)
         if last is not None and (last.reason, last.detail) == (reason, detail):
             return
         if len(events) == self._max_events:
             del events[self._max_events // 2]
         events.append(DutyEvent(batch, step, self._now(), reason, detail))
-        self._version.value += 1
+        self._changed(batch)
 
     def end(self, batch: BatchNumber, state: EndState, reason: Reason = Reason.OK) -> bool:
         """Give the batch its end state. True when it was taken.
@@ -71,17 +106,62 @@ class DutyLog:
             return False
         self._counts[entry.state] -= 1
         self._counts[state] += 1
-        entry.state, entry.reason = state, reason
-        self._version.value += 1
+        self._open.pop(batch, None)
+        entry.state, entry.reason, entry.ended_at = state, reason, self._now()
+        self._changed(batch)
         return True
 
-    def begin_epoch(self) -> None:
-        """Forget the batches of the epoch that ended, since their numbers come again; the open ones end as skipped."""
-        for batch, entry in self._entries.items():
-            if entry.state is EndState.OPEN:
+    def end_below(self, number: BatchNumber) -> None:
+        """The status went past `number`: what lies below and is open still will not go on here. O(open batches)."""
+        for batch in [batch for batch in self._open if batch < number]:
+            entry = self._entries[batch]
+            if not entry.brought_back:
+                self.end(batch, EndState.SKIPPED, Reason.QC_ELSEWHERE)
+                continue
+            signed = any(event.step is Step.SIGNED and event.reason is Reason.OK for event in entry.events)
+            had_to = self._epoch is not None and self._epoch.has_vote and not signed
+            self.end(batch, EndState.MISSED if had_to else EndState.SKIPPED, Reason.NODE_STOPPED)
+
+    def heard(self, votes: Iterable[SignedBatch], via: NodePublicKey | None = None) -> None:
+        """Votes that have just counted, and who brought them. It is on the path of a vote: about 0.5 µs each."""
+        for number in self._ballots.heard(votes, via, self._now()):
+            if self._has_book and number in self._entries:
+                self._note(number)
+        self._forgotten(self._ballots.bound())
+
+    def delivered(self, peer: NodePublicKey, batch: BatchNumber) -> None:
+        """A peer has taken this node's own vote."""
+        if self._ballots.delivered(batch, peer, self._now()) and self._has_book and batch in self._entries:
+            self._note(batch)
+
+    def obtained(self, certificate: BatchQC) -> None:
+        """The certificate of a batch came from elsewhere and is stored; nothing for a batch that is not remembered."""
+        batch = certificate.batch
+        if batch.number not in self._entries:
+            return
+        if self._ballots.get(batch.number) is not None:
+            at = self._now()
+            self._ballots.put(
+                batch.number, [HeardVote(key, at, None, batch.hash, True) for key in certificate.signatures]
+            )
+        self.record(batch.number, Step.CERTIFIED, detail="obtained from a main node")
+        self.end(batch.number, EndState.CERTIFIED)
+
+    def begin_epoch(self, of: EpochOf) -> None:
+        """From now on batches belong to this epoch. One that goes on keeps its batches; those of another are forgotten,
+        since their numbers come again, and the open ones end as skipped."""
+        if self._epoch is not None and self._epoch.epoch != of.epoch:
+            for batch in list(self._open):
                 self.end(batch, EndState.SKIPPED, Reason.EPOCH_ENDED)
-        self._entries.clear()
+            for batch in self._unwritten:
+                self._leaving.append(self._story(batch, self._ballots.get(batch)))
+            self._unwritten.clear()
+            self._entries.clear()
+            self._ballots.clear()
+        self._epoch = of
         self._version.value += 1
+
+    # --- who looks on
 
     def timeline(self, batch: BatchNumber) -> tuple[DutyEvent, ...]:
         """The events of a batch, oldest first; empty for one never seen or forgotten."""
@@ -98,6 +178,10 @@ class DutyLog:
         entry = self._entries.get(batch)
         return entry.reason if entry and entry.state is not EndState.OPEN else None
 
+    def story(self, batch: BatchNumber) -> BatchStory | None:
+        """All that is remembered of a batch; None for one never seen or forgotten. O(votes), as fast as a copy."""
+        return self._story(batch, self._ballots.get(batch)) if batch in self._entries else None
+
     def batches(self) -> tuple[BatchNumber, ...]:
         """The batches remembered, in the order in which they were first seen."""
         return tuple(self._entries)
@@ -106,12 +190,73 @@ class DutyLog:
         """How many batches are in each end state, forgotten ones included. The sum is the number of batches seen."""
         return dict(self._counts)
 
+    # --- the book
+
+    def keep_book(self, of: EpochOf | None, stories: Iterable[BatchStory]) -> None:
+        """From now on everything is to be written; `stories` are the newest of the last epoch written, oldest first."""
+        self._epoch = of or self._epoch
+        for story in stories:
+            entry = self._entry(story.number)
+            entry.events = list(story.events[-self._max_events :])
+            if story.votes is not None:
+                self._ballots.put(story.number, story.votes, story.deliveries)
+            if story.state is not EndState.OPEN:
+                self._counts[EndState.OPEN] -= 1
+                self._counts[story.state] += 1
+                del self._open[story.number]
+                entry.state, entry.reason, entry.ended_at = story.state, story.reason, story.ended_at
+        self._has_book = True
+        for number in list(self._open):
+            self._entries[number].brought_back = True
+            self.record(number, Step.TOLD, Reason.NODE_STOPPED, "started again")
+        self._forgotten(self._ballots.bound())
+
+    def take_unwritten(self) -> list[BatchStory]:
+        """What has changed since the last call; a batch stands there once, with everything."""
+        stories = [*self._leaving, *(self._story(batch, self._ballots.get(batch)) for batch in self._unwritten)]
+        self._leaving.clear()
+        self._unwritten.clear()
+        self.unwritten.value = False
+        return stories
+
+    def _story(self, batch: BatchNumber, ballot: Ballot | None) -> BatchStory:
+        entry = self._entries[batch]
+        votes, deliveries = ballot.snapshot() if ballot else (None, ())
+        return BatchStory(
+            self._epoch, batch, entry.state, entry.reason, entry.ended_at, tuple(entry.events), votes, deliveries
+        )
+
     def _entry(self, batch: BatchNumber) -> _Entry:
         entry = self._entries.get(batch)
         if entry is None:
             if len(self._entries) == self._max_batches:
-                del self._entries[next(iter(self._entries))]
+                self._forget(next(iter(self._entries)))
             entry = self._entries[batch] = _Entry()
+            self._open[batch] = None
             self._counts[EndState.OPEN] += 1
-            self._version.value += 1
+            self._changed(batch)
         return entry
+
+    def _forget(self, batch: BatchNumber) -> None:
+        if batch in self._unwritten:
+            self._leaving.append(self._story(batch, self._ballots.get(batch)))
+            del self._unwritten[batch]
+        del self._entries[batch]
+        self._open.pop(batch, None)
+
+    def _forgotten(self, ballots: Iterable[tuple[BatchNumber, Ballot]]) -> None:
+        """Votes that are not remembered any more; those that are not written yet go to the book now."""
+        for batch, ballot in ballots:
+            if batch in self._unwritten:
+                self._leaving.append(self._story(batch, ballot))
+                del self._unwritten[batch]
+
+    def _changed(self, batch: BatchNumber) -> None:
+        if self._has_book:
+            self._note(batch)
+        self._version.value += 1
+
+    def _note(self, batch: BatchNumber) -> None:
+        self._unwritten[batch] = None
+        if not self.unwritten.value:
+            self.unwritten.value = True

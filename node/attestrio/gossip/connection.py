@@ -276,7 +276,7 @@ class Connection:
     async def _count(self, job: CountVotes) -> None:
         assert self._votes is not None
         try:
-            await self._votes.add_many(job.votes)
+            await self._votes.add_many(job.votes, self.key)
         except PeerError as exc:
             refused = exc
             self._turn(lambda now: self._talk.refuse(job.stream, refused, now))

@@ -52,6 +52,8 @@ class Outbox:
         self._heard: dict[bytes, bytes] = {}  # key to signature of the newest vote the peer sent of it
         self._highest = -1  # batch number in what was gathered
         self._own_number = -1  # batch number of the newest vote of `own` that the peer has
+        self.carries: BatchNumber | None = None
+        """For which batch the last push has the vote of `own`; None: it has none."""
 
     def heard(self, votes: Iterable[SignedBatch]) -> None:
         """The peer sent `votes`: they are not sent to it. Call it before they are counted; O(1) each.
@@ -73,6 +75,7 @@ class Outbox:
         self._gather()
         floor, room = self._log.min_batch_number, self._max_bytes
         chosen: list[bytes] = []
+        self.carries = None
         while self._waiting:
             key, vote = self._waiting.popitem()
             if vote.batch.number >= floor and self._heard.get(key) != vote.signature.raw:
@@ -82,6 +85,8 @@ class Outbox:
                     break
                 room -= len(entry)
                 chosen.append(entry)
+                if key == self._own:
+                    self.carries = vote.batch.number
             if key == self._own:
                 self._own_number = vote.batch.number
         chosen.reverse()

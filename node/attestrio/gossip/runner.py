@@ -19,7 +19,7 @@ from attestrio.gossip.io import Identity, Session
 from attestrio.gossip.later import Later
 from attestrio.gossip.node import GossipNode
 from attestrio.gossip.peers import Direction
-from attestrio.gossip.shared import Shared
+from attestrio.gossip.shared import OnDelivered, Shared, nowhere
 from attestrio.quorum.watch import VotesWatch
 from attestrio.roles import AttesterPublicKey, Genesis
 from attestrio.store.api import BatchStore
@@ -37,6 +37,7 @@ class GossipRunner:
       votes: None without a committee.
       own_key: with which this node votes, if it does.
       statuses: see `Fetching`.
+      on_delivered: see `Shared`.
     """
 
     node: GossipNode
@@ -45,6 +46,7 @@ class GossipRunner:
     votes: VotesWatch | None
     own_key: AttesterPublicKey | None = None
     statuses: Statuses | None = None
+    on_delivered: OnDelivered = nowhere
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Take part until cancelled; started when others can reach this node. Peers' faults end their links only."""
@@ -94,6 +96,7 @@ class GossipRunner:
             held=store.held,
             on_served=node.metrics.served,
             on_called=node.metrics.called,
+            on_delivered=self.on_delivered,
             on_fetchable=on_fetchable,
             on_later=later.add,
         )

@@ -12,7 +12,7 @@ from attestrio.gossip.outbox import Outbox, VoteLog
 from attestrio.gossip.rules import GossipRules
 from attestrio.gossip.scores import Fault, Scores
 from attestrio.gossip.votes_wire import VoteCodec
-from attestrio.roles import AttesterPublicKey, Batch, Committee, Genesis, NodePublicKey, SignedBatch
+from attestrio.roles import AttesterPublicKey, Batch, BatchNumber, Committee, Genesis, NodePublicKey, SignedBatch
 from attestrio.store.api import StoreState
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from attestrio.gossip.talk import Talk
 
 log = logging.getLogger("attestrio.gossip")
+
+OnDelivered = Callable[[NodePublicKey, BatchNumber], None]
+"""Told of each peer that has taken a vote of this node, and for which batch; must be cheap."""
 
 OnCall = Callable[[str, bool], None]
 """Told of each call that ended: the method's name, and whether it was answered."""
@@ -33,13 +36,17 @@ class Votes(VoteLog, Protocol):
         """The batch that has a quorum."""
         ...
 
-    def add(self, votes: Iterable[SignedBatch]) -> object:
-        """Verify and count at once. Raises PeerError."""
+    def add(self, votes: Iterable[SignedBatch], via: NodePublicKey) -> object:
+        """Verify and count at once what this peer brought. Raises PeerError."""
         ...
 
 
 def _nobody(_method: str, _answered: bool) -> None:
     """For who does not count calls."""
+
+
+def nowhere(_peer: NodePublicKey, _number: BatchNumber) -> None:
+    """For who does not ask where its votes are."""
 
 
 def _at_once(connection: Connection) -> None:
@@ -56,6 +63,7 @@ class Shared:
       own_key: with which this node votes, if it does.
       fetch: None when nothing is fetched.
       on_served, on_called: told of each call of a peer, and of each of ours.
+      on_delivered: see `OnDelivered`.
       on_fetchable: told when some connection could start to fetch something; must be cheap.
       on_later: told of a connection whose `catch_up` should be called when nothing else is to be done; must be cheap.
     """
@@ -72,6 +80,7 @@ class Shared:
     """What waits to be sent on all connections together; each adds and takes off its own."""
     on_served: OnCall = _nobody
     on_called: OnCall = _nobody
+    on_delivered: OnDelivered = nowhere
     on_fetchable: Callable[[], None] = lambda: None
     on_later: Callable[[Connection], None] = _at_once
     codec: VoteCodec = field(default_factory=VoteCodec)

@@ -94,6 +94,7 @@ class Talk:
         self._pinger = ping.Pinger(shared.rules.ping_timeout_s, random, now)
         self._ping: CallId | None = None
         self._push: CallId | None = None  # of votes, under way
+        self._carried: BatchNumber | None = None  # for which batch it has our own vote
         self._owes = False  # a push that could not begin when it was due
         self._saving_until: float | None = None  # while that is because its permit is kept for our own vote
         self._announced: StoreState | None = None  # what the peer was told last
@@ -149,7 +150,7 @@ class Talk:
             assert self._shared.votes is not None
             try:
                 if job.votes:
-                    self._shared.votes.add(job.votes)
+                    self._shared.votes.add(job.votes, self.key)
             except PeerError as exc:
                 self.refuse(job.stream, exc, now)
             else:
@@ -172,7 +173,7 @@ class Talk:
         if body is None:
             self._owes = False
         else:  # it still owes: what did not fit, and what comes meanwhile
-            self._push = self._calls.call(self._specs[_VOTES], body, now)
+            self._push, self._carried = self._calls.call(self._specs[_VOTES], body, now), self._outbox.carries
             self.urgent = True
 
     def announce(self, now: float) -> None:
@@ -293,7 +294,7 @@ class Talk:
             return
         agreed = shared.votes.agreed
         if agreed is None or any(vote.batch.number > agreed.number for vote in votes):
-            shared.votes.add(votes)
+            shared.votes.add(votes, self.key)
             votes = []
         # The answer can wait, and so can votes beyond the quorum: the certificate that is on its way comes first.
         self._put_off.append(CountVotes(request.stream, votes))
@@ -332,6 +333,8 @@ class Talk:
         self._shared.on_called(self._name(call), True)
         if call == self._push:
             self._push = None
+            if self._carried is not None:
+                self._shared.on_delivered(self.key, self._carried)
         elif call == self._announcing:
             self._announcing = None
             self.announce(now)

@@ -11,10 +11,13 @@ from attestrio.quorum.refusals import BadVoteSignature, VotesAdded, VotesRefused
 from attestrio.quorum.register import VoteRegister
 from attestrio.quorum.verify import Claim, Verifier
 from attestrio.quorum.witness import Witness
-from attestrio.roles import Batch, BatchNumber, BatchQC, Committee, GenesisHash, MsgHash, SignedBatch
+from attestrio.roles import Batch, BatchNumber, BatchQC, Committee, GenesisHash, MsgHash, NodePublicKey, SignedBatch
 
 OnList = Callable[[int, VotesAdded, VotesRefused | None], None]
 """Called with how many votes a list had, what of it counted, and why the rest of it was refused, if it was."""
+
+OnCounted = Callable[[list[SignedBatch], NodePublicKey | None], None]
+"""Called with votes that have just counted, and the peer that brought them; None: this node, or nobody knows."""
 
 
 def _nobody(_listed: int, _added: VotesAdded, _refused: VotesRefused | None) -> None:
@@ -31,6 +34,7 @@ class VotesWatch:
       verifier: how `add_many` checks signatures; one may serve several watches. Default: two threads for large lists.
       witness: told of votes by the own key and of contradictions before they count; what counts does not change.
       on_list: told of each list once it is through; must not raise. A list that is cancelled is not told of.
+      on_counted: told of what counts on the spot, before anybody can react to it; must be cheap and not raise.
     """
 
     def __init__(
@@ -40,11 +44,13 @@ class VotesWatch:
         verifier: Verifier | None = None,
         witness: Witness | None = None,
         on_list: OnList = _nobody,
+        on_counted: OnCounted | None = None,
     ) -> None:
         self.committee = committee
         self.genesis = genesis
         self._witness = witness
         self._on_list = on_list
+        self._on_counted = on_counted
         self._register = VoteRegister(witness)
         self._verifier = verifier or Verifier()
         # The register is too large to be replaced at every vote, so what is watched is its version.
@@ -77,23 +83,24 @@ class VotesWatch:
         """The largest weight behind one hash for batch `number`. O(batches that have votes)."""
         return max((weight for batch, weight in self._register.support.items() if batch.number == number), default=0)
 
-    def add(self, votes: Iterable[SignedBatch]) -> VotesAdded:
+    def add(self, votes: Iterable[SignedBatch], via: NodePublicKey | None = None) -> VotesAdded:
         """Verify and count on the spot, without a checkpoint: about 40 µs for each vote that is new.
 
-        Raises VotesRefused, as `VoteRegister.update`; the entries before the bad one are kept and announced.
+        `via` is the peer that brought them. Raises VotesRefused, as `VoteRegister.update`; the entries before the bad
+        one are kept and announced.
         """
-        listed = list(votes)
+        listed, before = list(votes), self._register.version
         try:
             added = self._register.update(self.committee, self.genesis, listed)
         except VotesRefused as exc:
             self._on_list(len(listed), exc.added, exc)
             raise
         finally:
-            self._announce()
+            self._announce(before, via)
         self._on_list(len(listed), added, None)
         return added
 
-    async def add_many(self, votes: Iterable[SignedBatch]) -> VotesAdded:
+    async def add_many(self, votes: Iterable[SignedBatch], via: NodePublicKey | None = None) -> VotesAdded:
         """As `add`, for lists of any length: chunks with checkpoints between, large lists in worker threads.
 
         Other tasks may add votes and raise the floor meanwhile. Each chunk then counts as if it had been added at the
@@ -107,7 +114,7 @@ class VotesWatch:
 
         def take(claims: list[Claim], verdicts: list[bool]) -> bool:
             nonlocal added, bad
-            more, bad = self._take(claims, verdicts)
+            more, bad = self._take(claims, verdicts, via)
             added += more
             return bad is None
 
@@ -123,7 +130,7 @@ class VotesWatch:
         """Drop the votes below `number` and skip such votes from now on. A number not above the floor does nothing."""
         if number > self._register.min_batch_number:
             self._register.set_min_batch_number(number)
-            self._announce()
+            self._version.value = self._register.version
 
     def newer_than(self, mark: int) -> tuple[list[SignedBatch], int]:
         """The votes counted after `mark` and the next mark; see `VoteRegister.newer_than`."""
@@ -171,11 +178,14 @@ class VotesWatch:
                 self._witness.skipped(vote)
         return claims
 
-    def _take(self, claims: list[Claim], verdicts: list[bool]) -> tuple[VotesAdded, BadVoteSignature | None]:
+    def _take(
+        self, claims: list[Claim], verdicts: list[bool], via: NodePublicKey | None
+    ) -> tuple[VotesAdded, BadVoteSignature | None]:
         """Count a checked chunk. What was wanted when it went to be checked is asked again: others were at work."""
         count, weight, last = 0, 0, None
         bad: BadVoteSignature | None = None
         register, committee = self._register, self.committee
+        before = register.version
         for (vote, _), good in zip(claims, verdicts, strict=True):
             counts = register.wants(committee, vote)
             if counts and not good:
@@ -188,8 +198,13 @@ class VotesWatch:
             register.count(committee, vote, counts)
             weight += counts
             count, last = count + 1, vote.batch.number
-        self._announce()
+        self._announce(before, via)
         return VotesAdded(count, weight, last), bad
 
-    def _announce(self) -> None:
+    def _announce(self, before: int, via: NodePublicKey | None) -> None:
+        """Tell of what has come since the version `before`, if anything has."""
+        if self._register.version == before:
+            return
+        if self._on_counted is not None and (counted := self._register.newer_than(before)[0]):
+            self._on_counted(counted, via)
         self._version.value = self._register.version

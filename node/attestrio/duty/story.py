@@ -1,0 +1,96 @@
+"""All that is known of one batch: its events, who voted and who brought the vote, who took ours, how it ended. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from attestrio.duty.events import DutyEvent, EndState, Reason
+from attestrio.roles import (
+    AttesterPublicKey,
+    BatchHash,
+    BatchNumber,
+    Committee,
+    GenesisHash,
+    NodePublicKey,
+    WeightedAttester,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EpochOf:
+    """Under which circumstances a batch was attested: who could vote, and who we were."""
+
+    epoch: int
+    genesis: GenesisHash
+    committee: Committee | None
+    """None: the genesis has no attesters."""
+    own: AttesterPublicKey | None = None
+    """The key this node votes with; None on one that does not vote."""
+
+    @property
+    def has_vote(self) -> bool:
+        """Whether this node had to vote."""
+        return self.own is not None and self.committee is not None and self.own in self.committee
+
+
+class HeardVote(NamedTuple):
+    """A member's vote that counted here. A tuple, since one is made for every vote."""
+
+    key: AttesterPublicKey
+    at: float
+    """Seconds since 1970: when it counted, or when the certificate that has it came."""
+    via: NodePublicKey | None
+    """The first peer that brought it; None for the vote of this node, and where nobody knows."""
+    hash: BatchHash
+    in_certificate: bool = False
+    """It was never heard here: the certificate of somebody else has it."""
+
+
+class Delivery(NamedTuple):
+    """A peer that took the vote of this node."""
+
+    peer: NodePublicKey
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStory:
+    """One batch on this node, in memory or out of the book."""
+
+    of: EpochOf | None
+    """None where no epoch had begun: in a log that nobody told."""
+    number: BatchNumber
+    state: EndState
+    reason: Reason
+    """Why it ended so; `ok` while it is open."""
+    ended_at: float | None
+    events: tuple[DutyEvent, ...]
+    """The oldest first; none where they were too old to be kept."""
+    votes: tuple[HeardVote, ...] | None
+    """In the order of coming; None: not in memory any more, the book may have them."""
+    deliveries: tuple[Delivery, ...]
+
+    @property
+    def began_at(self) -> float | None:
+        """The first thing known of it: seconds since 1970."""
+        return min((event.at for event in self.events), default=self.ended_at)
+
+    def hash(self) -> BatchHash | None:
+        """The one with the greatest weight behind it; None without votes. On a draw the one heard first."""
+        hashes = dict.fromkeys(vote.hash for vote in self.votes or ())
+        return max(hashes, key=self.weight, default=None)
+
+    def weight(self, batch_hash: BatchHash) -> int:
+        """The weight of those who voted for it. O(votes)."""
+        committee = self.of.committee if self.of else None
+        if committee is None:
+            return 0
+        return sum(committee.weight(vote.key) or 0 for vote in self.votes or () if vote.hash == batch_hash)
+
+    def missing(self) -> tuple[WeightedAttester, ...]:
+        """The members whose vote never came here, in key order; empty where the votes are not known. O(members)."""
+        if self.of is None or self.of.committee is None or self.votes is None:
+            return ()
+        voted = {vote.key for vote in self.votes}
+        return tuple(member for member in self.of.committee if member.key not in voted)
