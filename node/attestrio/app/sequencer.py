@@ -94,13 +94,15 @@ async def run_sequencer(
     config: SequencerConfig,
     *,
     resequence: bool = False,
+    tell: Callable[[Progress], None] | None = None,
     now: Callable[[], float] = time.time,
     run_blocking: RunBlocking = in_thread,
     task_status: trio.TaskStatus[RunningSequencer] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run one sequencer until cancelled; with `resequence` and `resequence.then = "exit"` until that is done.
 
-    Started once the stream is served, after a rebuild if there is one to be made.
+    Started once the stream is served, after a rebuild if there is one to be made. `tell` is called while that is made,
+    in another thread; without it the log has a line for each batch.
 
     Raises SetupError before it has started (ResequenceNeeded, RebuildUnfinished, RebuildStopped); StorageUnusable and
     SafetyError; in groups.
@@ -117,7 +119,7 @@ async def run_sequencer(
     ):
         await run_blocking(lambda: begin_chain(files.db, genesis, rules, injected))
         async with AsyncExitStack() as life:
-            parts = _Parts(config, rules, files, data_dir.path, now, run_blocking)
+            parts = _Parts(config, rules, files, data_dir.path, now, run_blocking, tell or _log_progress)
             await parts.check(resequence=resequence)
             sink = await parts.enter_l1(life)
             nursery = await life.enter_async_context(trio.open_nursery())
@@ -155,9 +157,10 @@ class _Parts:
         data_dir: Path,
         now: Callable[[], float],
         run_blocking: RunBlocking,
+        tell: Callable[[Progress], None],
     ) -> None:
         self._config, self._rules, self._files, self._data_dir = config, rules, files, data_dir
-        self._now, self._run = now, run_blocking
+        self._now, self._run, self._tell = now, run_blocking, tell
         self.metrics = Metrics()
         self.live = LiveStream(files.stream, run_blocking)
         self.chain = SharedChain(files.db, run_blocking)
@@ -266,14 +269,14 @@ class _Parts:
     def _rebuild(self, db: ChainDb) -> Report:
         section = self._config.resequence
         options = Options(strict=section.strict, reuse_l1_info_index=section.reuse_l1_info_index)
-        report = Resequencer(self._writer, self._rules, self.book, self._journal, options, tell=_tell).run()
+        report = Resequencer(self._writer, self._rules, self.book, self._journal, options, tell=self._tell).run()
         self._writer.align()
         for line in told(report):
             log.warning("%s", line)
         return report
 
 
-def _tell(progress: Progress) -> None:
+def _log_progress(progress: Progress) -> None:
     log.info(
         "building again: batch %d became batch %d, %d of %d blocks",
         progress.old_batch, progress.new_batch, progress.blocks, progress.of_blocks,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +19,12 @@ from attestrio.app.sequencer_parts import genesis_of, injected_of
 from attestrio.cli.config import ConfigFile, Overrides, overrides
 from attestrio.cli.logs import set_up_logs
 from attestrio.cli.output import Output, Usage
+from attestrio.cli.progress import progress_bar
 from attestrio.cli.resequence import print_plan
 from attestrio.cli.signals import until_signal
 from attestrio.cli.standing import sequencer_line
 from attestrio.kit.notify import READY, keep_alive, notify
+from attestrio.resequence.report import Progress
 
 log = logging.getLogger("attestrio.cli")
 
@@ -68,19 +72,26 @@ def run(
     set_up_logs("json" if output.json else made.log.format, made.log.level)
     for name in LAYOUT.unused_environment(os.environ):
         log.warning("the environment variable %s names no key", name)
-    return trio.run(until_signal, partial(run_logged, made, resequence=resequence))
+    return trio.run(until_signal, partial(run_logged, made, resequence=resequence, output=output))
 
 
-async def run_logged(config: SequencerConfig, *, resequence: bool) -> None:
-    """Run the sequencer until it is cancelled or done, and say when it has started."""
+async def run_logged(config: SequencerConfig, *, resequence: bool, output: Output) -> None:
+    """Run the sequencer until it is cancelled or done, and say when it has started; a rebuild shows on a terminal."""
+    shows = resequence and not output.json and sys.stderr.isatty()
     async with trio.open_nursery() as nursery:
         ended = trio.Event()
 
         async def work(*, task_status: trio.TaskStatus[RunningSequencer]) -> None:
-            await run_sequencer(config, resequence=resequence, task_status=task_status)
+            await run_sequencer(config, resequence=resequence, tell=bar if shows else None, task_status=task_status)
             ended.set()
 
-        running: RunningSequencer = await nursery.start(work)
+        with progress_bar("building again", output) if shows else nullcontext() as draw:
+
+            def bar(progress: Progress) -> None:
+                if draw is not None:
+                    draw(progress.blocks, progress.of_blocks)
+
+            running: RunningSequencer = await nursery.start(work)
         log.info(
             "sequencer running, data in %s, stream at %s, JSON-RPC at %s, metrics at %s", config.sequencer.data_dir,
             running.stream_address, running.rpc_url or "nowhere", running.metrics_url or "nowhere",
