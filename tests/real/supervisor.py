@@ -1,4 +1,4 @@
-"""A supervisor for tests that obeys a unit file's ExecStart, Type=notify, Restart and RestartPreventExitStatus.
+"""A supervisor for tests that obeys a unit file: Type=notify, WatchdogSec, Restart and RestartPreventExitStatus.
 
 It reads the shipped unit, so what is tested is what is installed; only paths and waits are replaced. Never systemd.
 """
@@ -6,6 +6,7 @@ It reads the shipped unit, so what is tested is what is installed; only paths an
 import configparser
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import time
@@ -29,13 +30,17 @@ class Unit:
 
     def environment(self, sources, folder):
         """What Environment= says, with the credentials of LoadCredential= copied to `folder` as systemd copies them:
-        the named file alone, read-only. `sources` are the files in place of the unit's paths."""
-        name, path = self.service["LoadCredential"].split(":")
+        the named file alone, or each file of a folder, read-only. `sources` are those in place of the unit's paths."""
         folder.mkdir()
-        (folder / name).write_bytes(sources[path].read_bytes())
-        (folder / name).chmod(0o400)
-        variable, value = self.service["Environment"].split("=", 1)
-        return {variable: value.replace("%d", str(folder))}
+        if "LoadCredential" in self.service:
+            name, path = self.service["LoadCredential"].split(":")
+            source = sources[path]
+            files = {f"{name}_{one.name}": one for one in source.iterdir()} if source.is_dir() else {name: source}
+            for called, one in files.items():
+                (folder / called).write_bytes(one.read_bytes())
+                (folder / called).chmod(0o400)
+        words = shlex.split(self.service["Environment"])
+        return {name: value.replace("%d", str(folder)) for name, value in (word.split("=", 1) for word in words)}
 
     def command(self, replacements):
         line = self.service["ExecStart"]
@@ -55,7 +60,9 @@ class Supervisor:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(folder / "notify"))
         self.env = {**os.environ, **(env or {}), "NOTIFY_SOCKET": str(folder / "notify")}
-        self.log = (folder / "node.log").open("wb")
+        self.log_file = folder / "node.log"
+        self.log = self.log_file.open("wb")
+        self.heard = []
         self.process, self.starts, self.exits = None, 0, []
 
     def start(self):
@@ -64,16 +71,41 @@ class Supervisor:
 
     def wait_ready(self, within_s=20.0):
         """Until READY=1 comes; False when the process ended first."""
+        return self.wait_told("READY=1", within_s)
+
+    def wait_told(self, line, within_s=20.0):
+        """Until a line comes that begins so; False when the process ended first. What was told is in `heard`."""
         deadline = time.monotonic() + within_s
         self.socket.settimeout(0.1)
         while time.monotonic() < deadline:
             try:
-                if b"READY=1" in self.socket.recv(1000):
-                    return True
+                told = self.socket.recv(1000).decode().split("\n")
             except TimeoutError:
                 if self.process.poll() is not None:
                     return False
-        raise AssertionError("neither ready nor ended")
+            else:
+                self.heard += told
+                if any(one.startswith(line) for one in told):
+                    return True
+        raise AssertionError(f"neither told {line} nor ended")
+
+    def watch(self, for_s):
+        """What WatchdogSec= does, with the seconds of WATCHDOG_USEC: a process that gives no sign of life for so long
+        is aborted. True when that happened within `for_s`."""
+        limit_s = int(self.env["WATCHDOG_USEC"]) / 1e6
+        now = begin = last = time.monotonic()
+        self.socket.settimeout(0.05)
+        while now - begin < for_s:
+            try:
+                if b"WATCHDOG=1" in self.socket.recv(1000):
+                    last = time.monotonic()
+            except TimeoutError:
+                pass
+            now = time.monotonic()
+            if now - last > limit_s:
+                self.process.send_signal(signal.SIGABRT)
+                return True
+        return False
 
     def wait_exit(self, within_s=20.0):
         """The exit code, negative for a signal; then what Restart=always does. True when it was started again."""
