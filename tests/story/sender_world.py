@@ -97,6 +97,8 @@ class StubEthereum:
         self.gates: dict[bytes, trio.Event] = {}
         """What answers about a batch wait for."""
         self.down = None
+        self.claimed = None
+        """How many nonces it says are used, where that is not so."""
         self.asked: list[str] = []
         self.kill = lambda point: None
         self._salt = 0
@@ -185,7 +187,7 @@ class StubEthereum:
 
     async def used_nonces(self):
         await self._asked("nonce")
-        return self.tip.nonce
+        return self.tip.nonce if self.claimed is None else self.claimed
 
     async def gas_price(self):
         await self._asked("price")

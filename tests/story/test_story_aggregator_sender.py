@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import trio
+from attestrio.aggregator.far import GIVE_UP_BLOCKS
 from attestrio.aggregator.nonces import FILLERS
 from attestrio.aggregator.rows import Phase
 from attestrio.aggregator.settings import FeeSettings, SenderSettings
@@ -460,6 +461,75 @@ async def test_a_nonce_that_a_batch_takes_meanwhile_is_not_filled(tmp_path, auto
         assert await world.journal.scan(FILLERS, 10) == []
 
 
+async def test_a_batch_with_a_nonce_far_ahead_is_sent_again_with_the_right_one(tmp_path, autojump_clock, caplog):
+    async with world_of(tmp_path) as world, world.running():
+        lost = [world.post(number) for number in range(2)]
+        world.chain.claimed = 1_000_000  # by a node that is wrong once
+        await world.block(2)
+        world.chain.claimed = None
+        later = world.post(2)
+        await world.block(4)
+        assert world.chain.successes() == [later]
+
+        await world.block(GIVE_UP_BLOCKS)
+        await world.until(all_are(world, Phase.CONFIRMED))
+
+        everything_is_right(world)
+        assert {nonce for one in lost for _, nonce, _ in world.chain.offers(one)} == {1, 2, 1_000_000, 1_000_001}
+        assert all(tx.identifier is not None for _, tx in world.chain.sent), "a gap of a million was begun to be filled"
+        assert world.metrics.value("attestrio_aggregator_far_nonces_total") == 2
+        assert world.metrics.value("attestrio_aggregator_nonces_given_up_total") == 2
+        assert len([one for one in caplog.messages if "far above" in one]) == 1
+
+
+async def test_a_nonce_far_ahead_is_kept_while_the_chain_is_not_sure(tmp_path, autojump_clock):
+    async with world_of(tmp_path) as world, world.running():
+        world.chain.tip.nonce = 5_000
+        world.chain.stuck = True
+        batch = world.post(1)
+        for _ in range(3):
+            await world.block(GIVE_UP_BLOCKS - 2)
+            world.chain.claimed = 0  # says a node that has only begun to read the chain
+            await world.block(GIVE_UP_BLOCKS - 2)
+            world.chain.claimed = None
+        world.chain.stuck = False
+
+        await world.until(all_are(world, Phase.CONFIRMED))
+
+        assert {nonce for _, nonce, _ in world.chain.offers(batch)} == {5_000}
+        assert world.metrics.value("attestrio_aggregator_nonces_given_up_total") == 0
+
+
+async def test_one_that_is_mined_is_not_given_up_whatever_the_count_of_nonces_says(tmp_path, autojump_clock):
+    async with world_of(tmp_path) as world, world.running():
+        world.chain.tip.nonce = 5_000
+        world.chain.stuck = True
+        batch = world.post(1)
+        await world.block(2)
+        world.chain.stuck, world.chain.claimed = False, 0
+        world.chain.mine()
+        assert world.chain.successes() == [batch]
+
+        await world.sender.steps.leave(batch)
+
+        assert world.answer(batch).phase is Phase.MINED
+        assert len(world.chain.offers(batch)) == 1
+
+
+async def test_a_filler_far_ahead_is_given_up_too(tmp_path, autojump_clock):
+    async with world_of(tmp_path) as world, world.running():
+        world.sender.steps.nonces.used = 1_000_000
+        world.sender.steps.nonces.take(1_000_001, b"b" * 32, BASE)
+        await world.sender.fillers.step(1_000_000, BASE)
+        assert world.sender.fillers.rows.keys() == {1_000_000}
+        world.sender.steps.nonces.free(1_000_001, b"b" * 32)
+
+        await world.block(GIVE_UP_BLOCKS + 3)
+
+        assert world.sender.fillers.rows == {}
+        assert await world.journal.scan(FILLERS, 10) == []
+
+
 async def test_signatures_are_checked_singly_when_the_contract_refuses_the_sum(tmp_path, autojump_clock):
     async with world_of(tmp_path) as world, world.running():
         batch = world.post(0)
@@ -706,7 +776,6 @@ async def test_a_response_that_is_mined_and_refused_is_not_repeated_for_ever(tmp
         world.chain.refuses.clear()
         await world.until(all_are(world, Phase.CONFIRMED))
         assert world.chain.successes() == [batch]
-
 
 async def settled_for(data, price):
     await trio.lowlevel.checkpoint()

@@ -36,6 +36,7 @@ class Why(StrEnum):
     REFUSED = "refused"  # an error of the contract that this release does not know
     REVERTED = "reverted"  # mined and refused, more than once
     NONCE_TAKEN = "nonce_taken"  # another transaction has used its nonce
+    NONCE_FAR = "nonce_too_far"  # a node was wrong about what is used up: it would never be mined
     NODE = "node_refused"  # a node did not take the transaction, and says something unknown
     AWAY = "no_endpoint"  # nobody answered
     DROPPED = "dropped"  # given up by a command; the sender leaves it alone
@@ -199,7 +200,8 @@ def put_off(answer: Answer, phase: Phase, why: Why, detail: str, at: float) -> A
 
 
 def without_nonce(answer: Answer, why: Why, at: float) -> Answer:
-    """Another transaction has used the nonce: none of ours can be mined any more, the next begins anew."""
+    """Another transaction has used the nonce, or it is far ahead: none of ours is mined any more, the next begins
+    anew."""
     phase = answer.phase if answer.phase in PUT_OFF else Phase.WAITING
     reason = answer.reason if answer.phase is Phase.PARKED else why
     return _to(answer, phase, reason, answer.detail, at, nonce=None, attempts=())

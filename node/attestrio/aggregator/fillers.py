@@ -10,6 +10,7 @@ import trio
 
 from attestrio.aggregator.answer import Cure, refusal_of
 from attestrio.aggregator.ethereum import PLAIN_GAS, EthereumPort
+from attestrio.aggregator.far import FarNonces
 from attestrio.aggregator.fees import offer, to_outdo
 from attestrio.aggregator.nonces import FILLERS, Filler, Nonces, filler_key
 from attestrio.aggregator.rows import Attempt, pack, unpack
@@ -32,6 +33,7 @@ class Fillers:
     settings: SenderSettings
     metrics: SenderMetrics
     nonces: Nonces
+    far: FarNonces
     rows: dict[int, Filler] = field(default_factory=dict)
     _sent_at: dict[int, float] = field(default_factory=dict)
 
@@ -51,6 +53,7 @@ class Fillers:
             nonce
             for nonce in self.rows
             if self.nonces.is_over(nonce)
+            or self.far.is_over(nonce)
             or nonce not in self._sent_at
             or now - self._sent_at[nonce] >= self.settings.fees.bump_after_s
         ]
@@ -60,6 +63,10 @@ class Fillers:
         row = self.rows.get(nonce)
         if self.nonces.is_over(nonce):
             await self._drop(nonce)
+            return
+        if row is not None and self.far.is_over(nonce):
+            await self._drop(nonce)
+            self.far.given_up(nonce)
             return
         if row is None and nonce not in self.nonces.gaps():  # a batch has taken it meanwhile
             return

@@ -93,11 +93,21 @@ class Nonces:
         return nonce < self.used
 
     def gaps(self) -> list[int]:
-        """Nonces that nobody fills although others wait behind them, the lowest first; of too many none."""
-        last = max((nonce for nonce, held in self._held.items() if held.firm), default=self.used)
-        if last - self.used > MAX_GAPS + len(self._held):  # a node was wrong about what is used up: filling costs gas
-            return []
+        """Nonces that nobody fills although others wait behind them, the lowest first; none for those too `far`."""
+        most = self._most()
+        last = max((nonce for nonce, held in self._held.items() if held.firm and nonce <= most), default=self.used)
         return [nonce for nonce in range(self.used, last) if not self._is_firm(nonce)]
+
+    def far(self) -> list[int]:
+        """Nonces that somebody holds so far ahead that filling up to them would only cost gas."""
+        return [nonce for nonce in self._held if self.is_far(nonce)]
+
+    def is_far(self, nonce: int) -> bool:
+        return nonce > self._most()
+
+    def _most(self) -> int:
+        """The highest that may be held, if all nodes were right about what is used up."""
+        return self.used + MAX_GAPS + len(self._held)
 
     def _is_firm(self, nonce: int) -> bool:
         held = self._held.get(nonce)

@@ -51,7 +51,7 @@ class Sender:
         metrics: SenderMetrics,
     ) -> None:
         self.steps = Steps(state, collector, port, settings, confirmations, metrics)
-        self.fillers = Fillers(state, port, settings, metrics, self.steps.nonces)
+        self.fillers = Fillers(state, port, settings, metrics, self.steps.nonces, self.steps.far)
         self._state, self._collector, self._port, self._settings = state, collector, port, settings
         self._metrics = metrics
         self._wake = trio.Event()
@@ -95,6 +95,7 @@ class Sender:
         steps.pace.view = None
         price = await self._port.gas_price()
         steps.nonces.used = await self._port.used_nonces()
+        steps.far.looked()
         steps.pace.view = View(price, now, head)
 
     # --- choosing
@@ -125,6 +126,8 @@ class Sender:
             return steps.confirm if gone or head >= row.mined[0] + steps.confirmations else None
         if row.nonce is not None and steps.nonces.is_over(row.nonce):
             return steps.find
+        if row.nonce is not None and steps.far.is_over(row.nonce):
+            return steps.leave
         if task is None:
             return None
         if task.verified is not None:

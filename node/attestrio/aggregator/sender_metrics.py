@@ -28,6 +28,15 @@ class SenderMetrics:
         self.reorgs = counter(
             "attestrio_aggregator_answers_reorged_total", "Answers that were in a block and are not any more."
         )
+        self.far = counter(
+            "attestrio_aggregator_far_nonces_total",
+            "Nonces in use that were found far above what the chain has used: a node was wrong. Gaps up to them are not"
+            " filled.",
+        )
+        self.given_up = counter(
+            "attestrio_aggregator_nonces_given_up_total",
+            "Nonces far above what the chain has used that were given up for others.",
+        )
         self.parked = gauge("attestrio_aggregator_parked_answers", "Answers that wait for a person or a price.")
         self.held = gauge(
             "attestrio_aggregator_sending_held", "1 while nothing is sent: not the aggregator, or no money for gas."

@@ -106,6 +106,15 @@ def test_what_a_node_that_was_wrong_once_leaves_open_is_not_filled(ahead, filled
     assert nonces.lowest() == 0  # batches go on from there
 
 
+def test_gaps_are_filled_while_another_nonce_is_far_ahead():
+    nonces = Nonces()
+    nonces.take(1_000_000, A, 1)
+    nonces.take(2, B, 1)
+
+    assert nonces.gaps() == [0, 1]
+    assert nonces.far() == [1_000_000]
+
+
 class Account(RuleBasedStateMachine):
     """Batches that come, are put off, go on, and are mined, in any order."""
 
