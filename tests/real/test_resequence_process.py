@@ -1,6 +1,7 @@
 """Building again as a process: planned, killed anywhere, stopped by strictness, and followed by other processes."""
 
 import json
+import shutil
 import signal
 from functools import partial
 
@@ -156,6 +157,21 @@ async def test_a_copy_and_a_copy_of_it_run_through_the_rollback_and_one_of_them_
     assert after[: len(before)] != before
     assert entries_of(copy) == after
     assert entries_of(third) == after
+
+
+async def test_a_copy_made_once_is_cut_to_a_server_that_has_less(tmp_path):
+    site, copy = DemoSite(tmp_path / "site"), tmp_path / "copy.bin"
+    shutil.copyfile(site.original, copy)
+    assert run("stream", "truncate", site.stream, 100).returncode == 0
+
+    async with started("stream", "serve", site.stream, "--bind", "127.0.0.1:0", "--json") as server:
+        await server.wait_said("serving")
+        address = json.loads(server.out.splitlines()[0])["address"]
+        ended = await trio.to_thread.run_sync(partial(follow_once, address, copy))
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1] == f"100 entries in {copy}"
+    assert entries_of(copy) == entries_of(site.original)[:100]
 
 
 def follow_once(address, path):
