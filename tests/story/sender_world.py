@@ -97,6 +97,9 @@ class StubEthereum:
         self.gates: dict[bytes, trio.Event] = {}
         """What answers about a batch wait for."""
         self.down = None
+        self.contract_limits = True
+        """What costs more than the limit of its batch is refused."""
+        self.money = 7 * 10**18
         self.claimed = None
         """How many nonces it says are used, where that is not so."""
         self.asked: list[str] = []
@@ -153,7 +156,7 @@ class StubEthereum:
             return revert("BatchDoesNotExist", tx.identifier)
         if responded:
             return revert("BatchAlreadyResponded", tx.identifier)
-        if tx.price * GAS > self.limits.get(tx.identifier, LIMIT):
+        if self.contract_limits and tx.price * GAS > self.limits.get(tx.identifier, LIMIT):
             return revert("ExceededMaxRespondFee", self.limits[tx.identifier], tx.price * GAS)
         return None
 
@@ -244,8 +247,12 @@ class StubEthereum:
         for block in self.blocks:
             for tx, good, _ in block.mined:
                 if tx.hash == transaction:
-                    return Receipt(block.ref, good)
+                    return Receipt(block.ref, good, GAS)
         return None
+
+    async def balance(self):
+        await self._asked("balance")
+        return self.money
 
 
 class StubCollector:

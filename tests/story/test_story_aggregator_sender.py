@@ -75,7 +75,7 @@ async def test_the_calls_for_a_batch_are_few_and_do_not_grow_with_others(tmp_pat
 
         await world.until(all_are(world, Phase.CONFIRMED))
 
-        own = [what for what in world.chain.asked if what not in ("price", "nonce")]
+        own = [what for what in world.chain.asked if what not in ("price", "nonce", "balance")]
         assert len(own) == 30 * 5  # indices, estimate, send, receipt, receipt once more when it is deep enough
         assert world.chain.asked.count("price") <= world.chain.head + 1
 
@@ -241,6 +241,8 @@ async def test_row_17_a_price_that_rose_tenfold_is_followed_with_the_same_nonce(
             assert offers[-1][2] >= 10 * BASE
             assert offers[1][0] - offers[0][0] <= world.settings.fees.bump_after_s + 12.0
         assert all(len(world.chain.offers(batch)) == 1 for batch in later)
+        bumps = sum(len(world.chain.offers(batch)) - 1 for batch in batches)
+        assert world.metrics.value("attestrio_aggregator_gas_price_bumps") == bumps
 
 
 async def test_row_17c_a_fee_above_the_limit_is_parked_until_the_price_falls(tmp_path, autojump_clock):
@@ -777,6 +779,7 @@ async def test_a_response_that_is_mined_and_refused_is_not_repeated_for_ever(tmp
         await world.until(all_are(world, Phase.CONFIRMED))
         assert world.chain.successes() == [batch]
 
+
 async def settled_for(data, price):
     await trio.lowlevel.checkpoint()
 
@@ -796,6 +799,71 @@ async def test_what_was_dropped_by_a_command_is_left_alone_until_it_is_tried_aga
         await world.until(all_are(world, Phase.CONFIRMED), 10)
 
         everything_is_right(world)
+
+
+async def test_what_answers_cost_is_counted_once_they_are_final(tmp_path, autojump_clock):
+    async with world_of(tmp_path) as world, world.running():
+        batch = world.post(1)
+        await world.until(lambda: world.chain.successes() == [batch])
+        await world.block()
+        assert world.answer(batch).phase is Phase.MINED
+        assert world.metrics.value("attestrio_aggregator_gas_paid_wei") == 0
+        world.chain.reorg(2, keep=[batch])  # it is mined once more, and paid once
+
+        await world.until(all_are(world, Phase.CONFIRMED))
+
+        ((_, _, price),) = world.chain.offers(batch)
+        assert world.metrics.value("attestrio_aggregator_gas_paid_wei") == price * GAS
+        assert world.metrics.value("attestrio_aggregator_gas_paid_above_limit_wei") == 0
+        assert world.metrics.value("attestrio_aggregator_gas_price_bumps") == 0
+
+
+async def test_what_an_answer_costs_above_the_limit_of_its_batch_is_ours(tmp_path, autojump_clock):
+    async with world_of(tmp_path) as world, world.running():
+        batch = world.post(1, limit=BASE * GAS)
+        world.chain.contract_limits = False  # newer contracts pay up to the limit instead of refusing
+
+        await world.until(all_are(world, Phase.CONFIRMED))
+
+        ((_, _, price),) = world.chain.offers(batch)
+        assert price > BASE
+        assert world.metrics.value("attestrio_aggregator_gas_paid_above_limit_wei") == (price - BASE) * GAS
+        assert world.metrics.value("attestrio_aggregator_answers_above_limit") == 1
+
+
+async def test_what_a_refused_transaction_and_a_filler_cost_is_counted(tmp_path, autojump_clock):
+    async with world_of(tmp_path) as world, world.running():
+        world.chain.stuck = True
+        batch = world.post(1)
+        await world.block(2)
+        nonces = world.sender.steps.nonces
+        nonces.take(2, b"b" * 32, BASE)
+        await world.sender.fillers.step(1, BASE)
+        nonces.free(2, b"b" * 32)
+        world.chain.refuses[batch] = revert("InsufficientFunds", b"\1" * 20, 2, 1)
+        world.chain.stuck = False
+
+        await world.block(6)
+
+        refused, filler = [tx for block in world.chain.blocks for tx, _, _ in block.mined]
+        assert (refused.identifier, filler.identifier) == (batch, None)
+        assert world.metrics.value("attestrio_aggregator_gas_paid_wei") == (refused.price + filler.price) * GAS
+
+
+async def test_the_balance_is_shown_while_there_is_nothing_to_send(tmp_path, autojump_clock):
+    async with world_of(tmp_path) as world, world.running():
+        await world.block(1)
+        assert world.metrics.value("attestrio_aggregator_balance_wei") == 7 * 10**18
+        world.chain.money = 5
+        world.chain.down = SourceError("nobody answers")
+        await world.block(20)
+        assert world.metrics.value("attestrio_aggregator_balance_wei") == 7 * 10**18
+        world.chain.down = None
+
+        await world.block(6)
+
+        assert world.metrics.value("attestrio_aggregator_balance_wei") == 5
+        assert world.chain.asked.count("balance") <= world.chain.head / 5 + 1
 
 
 async def test_a_replacement_never_costs_more_than_the_cap(tmp_path, autojump_clock):

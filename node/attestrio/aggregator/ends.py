@@ -20,6 +20,7 @@ from attestrio.aggregator.quote import Aggregates, Quotes
 from attestrio.aggregator.rows import Answer, Phase
 from attestrio.aggregator.sender_metrics import SenderMetrics
 from attestrio.aggregator.settings import SenderSettings
+from attestrio.aggregator.spending import count_spent
 from attestrio.aggregator.state import AggregatorState
 from attestrio.errors import SourceError
 from attestrio.l1.api import TxHash
@@ -104,6 +105,7 @@ class Ends:
         row, task = self._row(identifier), self.state.tasks.get(identifier)
         assert row.mined is not None
         block, transaction = row.mined
+        receipt: Receipt | None = None
         verified = None if task is None else task.verified
         if transaction:
             receipt = await self._asked(self.port.receipt(TxHash(transaction)))
@@ -123,6 +125,8 @@ class Ends:
                 self.pace.wait(identifier, self.settings.block_s)
             return
         if verified is not None and self.head >= max(block, verified) + self.confirmations:
+            if receipt is not None:
+                self._count_spent(row, transaction, receipt, 0 if task is None else task.fee_limit)
             await self._confirmed(identifier, transaction)
         else:
             self.pace.wait(identifier, self.settings.block_s)
@@ -148,6 +152,7 @@ class Ends:
             await self._write(identifier, phases.mined(row, int(receipt.block.number), transaction, now))
             return
         log.warning("batch %s: 0x%s was mined and refused", named(identifier), transaction.hex())
+        self._count_spent(row, transaction, receipt)
         if row.nonce is not None:
             self.nonces.free(row.nonce, identifier)
         row = phases.reverted(row, transaction, now)
@@ -158,6 +163,10 @@ class Ends:
             row = phases.put_off(row, Phase.PARKED, Why.REVERTED, row.detail, now)
         await self._write(identifier, row)
         self.pace.wait(identifier, REVERTED_BLOCKS * self.settings.block_s if reverts >= MAX_REVERTS else 0.0)
+
+    def _count_spent(self, row: Answer, transaction: bytes, receipt: Receipt, limit: int = 0) -> None:
+        price = next((one.price for one in row.attempts if one.hash == transaction), 0)
+        count_spent(self.metrics, receipt, price, limit)
 
     async def _by_others(self, identifier: bytes, block: int) -> None:
         row = self._row(identifier)

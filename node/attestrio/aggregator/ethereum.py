@@ -28,6 +28,7 @@ PLAIN_GAS: Final = 21_000  # of a transaction to ourselves
 MAX_COUNT: Final = 1 << 53  # nonces, blocks
 MAX_GAS: Final = 1 << 26  # more than a block holds
 MAX_PRICE: Final = 1 << 60  # wei: an ether for one unit of gas
+MAX_WEI: Final = 1 << 128  # more than there is of any ether
 """What a node says is written into rows and transactions, so what cannot be true is refused when it is read."""
 
 
@@ -55,6 +56,8 @@ class Receipt:
 
     block: BlockRef
     succeeded: bool
+    gas_used: int = 0
+    """0 also where a node does not tell."""
 
 
 def gas_and_data(raw: bytes) -> tuple[int, bytes]:
@@ -99,6 +102,10 @@ class EthereumPort(Protocol):
 
     async def receipt(self, transaction: TxHash) -> Receipt | None:
         """None: in no block (any more)."""
+        ...
+
+    async def balance(self) -> int:
+        """What the account has in the newest block, wei."""
         ...
 
 
@@ -160,6 +167,9 @@ class EthereumAccount:
     async def receipt(self, transaction: TxHash) -> Receipt | None:
         return await self.provider.ask("eth_getTransactionReceipt", (hex_bytes(transaction),), _receipt)
 
+    async def balance(self) -> int:
+        return await self.provider.ask("eth_getBalance", (hex_bytes(self.address), "latest"), _WEI)
+
     def _call(self, data: bytes, price: int) -> dict[str, str]:
         return {
             "from": hex_bytes(self.address), "to": hex_bytes(self.contracts.manager), "data": hex_bytes(data),
@@ -171,6 +181,7 @@ class _ReceiptJson(msgspec.Struct):
     blockNumber: str
     blockHash: str
     status: str
+    gasUsed: str = "0x0"
 
 
 _read_text = msgspec.json.Decoder(str).decode
@@ -200,6 +211,7 @@ def _quantity(below: int, least: int = 0) -> Callable[[Raw, str], int]:
 _NONCE: Final = _quantity(MAX_COUNT)
 _PRICE: Final = _quantity(MAX_PRICE)
 _GAS: Final = _quantity(MAX_GAS, PLAIN_GAS)
+_WEI: Final = _quantity(MAX_WEI)
 
 
 def _accepted(result: Raw, source: str) -> None:
@@ -213,6 +225,6 @@ def _receipt(result: Raw, source: str) -> Receipt | None:
             return None
         number = BlockNumber(_number(told.blockNumber, 0, MAX_COUNT))
         block = BlockRef(number, BlockHash(bytes_untrusted(told.blockHash, 32)))
-        return Receipt(block, _number(told.status, 0, 2) == 1)
+        return Receipt(block, _number(told.status, 0, 2) == 1, _number(told.gasUsed, 0, MAX_GAS))
     except (msgspec.DecodeError, ValueError) as exc:
         raise MalformedAnswer(source, str(exc)) from exc

@@ -16,8 +16,10 @@ from attestrio.aggregator.nonces import FILLERS, Filler, Nonces, filler_key
 from attestrio.aggregator.rows import Attempt, pack, unpack
 from attestrio.aggregator.sender_metrics import SenderMetrics
 from attestrio.aggregator.settings import SenderSettings
+from attestrio.aggregator.spending import count_spent
 from attestrio.aggregator.state import AggregatorState
 from attestrio.errors import SourceError
+from attestrio.l1.api import TxHash
 
 log = logging.getLogger("attestrio.aggregator")
 
@@ -62,7 +64,7 @@ class Fillers:
         """Fill the nonce, or see to the one that does; `node` is what the node wants for gas."""
         row = self.rows.get(nonce)
         if self.nonces.is_over(nonce):
-            await self._drop(nonce)
+            await self._settle(nonce)
             return
         if row is not None and self.far.is_over(nonce):
             await self._drop(nonce)
@@ -104,6 +106,19 @@ class Fillers:
                 self.metrics.transactions.labels("refused").inc()
                 return
         self.metrics.transactions.labels("filler").inc()
+
+    async def _settle(self, nonce: int) -> None:
+        """It is used up: count what that cost, where the chain shows a transaction of ours."""
+        row = self.rows.get(nonce)
+        try:
+            for attempt in reversed(row.attempts if row else ()):
+                if (receipt := await self.port.receipt(TxHash(attempt.hash))) is not None:
+                    count_spent(self.metrics, receipt, attempt.price)
+                    break
+        except SourceError as exc:  # the next look at the chain is soon
+            log.info("nonce %d: nobody says what filled it: %s", nonce, exc)
+            return
+        await self._drop(nonce)
 
     async def _drop(self, nonce: int) -> None:
         self.nonces.free(nonce, filler_key(nonce))

@@ -24,6 +24,7 @@ from attestrio.aggregator.quote import Aggregates
 from attestrio.aggregator.rows import Answer, Phase
 from attestrio.aggregator.sender_metrics import SenderMetrics
 from attestrio.aggregator.settings import SenderSettings
+from attestrio.aggregator.spending import Balance
 from attestrio.aggregator.state import AggregatorState
 from attestrio.aggregator.steps import Steps
 from attestrio.errors import SourceError
@@ -62,6 +63,7 @@ class Sender:
         self.steps.load()
         await self.fillers.load()
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(Balance(self._port, self._metrics, self._settings.block_s).run)
             nursery.start_soon(self._wake_at, self._state.head)
             nursery.start_soon(self._wake_at, self._collector.changed)
             while True:

@@ -42,6 +42,24 @@ class SenderMetrics:
             "attestrio_aggregator_sending_held", "1 while nothing is sent: not the aggregator, or no money for gas."
         )
         self.price = gauge("attestrio_aggregator_gas_price_wei", "What was offered last, per gas.")
+        self.bumps = counter(
+            "attestrio_aggregator_gas_price_bumps_total", "Transactions that were replaced by one at a higher price."
+        )
+        self.gas_paid = counter(
+            "attestrio_aggregator_gas_paid_wei_total",
+            "Wei paid for gas by transactions that are deep enough in the chain, or were mined and refused.",
+        )
+        self.gas_above_limit = counter(
+            "attestrio_aggregator_gas_paid_above_limit_wei_total",
+            "Wei of that by which answers cost more than their batchers pay at most.",
+        )
+        self.answers_above_limit = counter(
+            "attestrio_aggregator_answers_above_limit_total", "Answers that cost more than their batchers pay at most."
+        )
+        self.balance = gauge(
+            "attestrio_aggregator_balance_wei", "What the account that pays for gas has; NaN until it was read."
+        )
+        self.balance.set(float("nan"))
         self.latency_s = histogram(
             "attestrio_aggregator_answer_seconds", "From the first transaction of an answer to its block.",
             buckets=(1, 2, 5, 10, 20, 30, 60, 120, 300, 1800),

@@ -65,6 +65,7 @@ class Steps(Ends):
         self.open.add(identifier)
         await self.state.set_answer(identifier, row)
         self.metrics.price.set(price)
+        self.metrics.bumps.inc(row.phase is Phase.REPLACED)
         await self._send(identifier, "sent" if row.phase is Phase.PREPARED else "replaced")
 
     async def bump(self, identifier: bytes) -> None:

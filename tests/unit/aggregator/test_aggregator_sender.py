@@ -146,8 +146,16 @@ async def test_a_receipt_is_read(autojump_clock, status, succeeded):
 
     receipt = await node.account().receipt(HASH)
 
-    assert receipt == Receipt(BlockRef(BlockNumber(16), BlockHash(b"\x22" * 32)), succeeded)
+    assert receipt == Receipt(BlockRef(BlockNumber(16), BlockHash(b"\x22" * 32)), succeeded, 21_000)
     assert node.last == ("eth_getTransactionReceipt", [f"0x{HASH.hex()}"])
+
+
+async def test_the_balance_is_that_of_the_newest_block(autojump_clock):
+    node = Node(eth_getBalance=hex(10**25))
+    account = node.account()
+
+    assert await account.balance() == 10**25
+    assert node.last == ("eth_getBalance", [f"0x{account.address.hex()}", "latest"])
 
 
 async def test_no_receipt_is_no_error(autojump_clock):
@@ -161,6 +169,7 @@ async def test_no_receipt_is_no_error(autojump_clock):
         {"blockNumber": "0x1", "blockHash": "0x11", "status": "0x1"},
         {"blockNumber": "x", "blockHash": "0x" + "22" * 32, "status": "0x1"},
         {"blockNumber": "0x1", "blockHash": "0x" + "22" * 32},
+        {"blockNumber": "0x1", "blockHash": "0x" + "22" * 32, "status": "0x1", "gasUsed": "0x" + "ff" * 32},
         "0x1",
     ],
 )
