@@ -140,6 +140,7 @@ def test_killed_at_any_step_of_putting_back_nothing_is_lost(stopping):
         stopping.check(step)
 
 
+@pytest.mark.slow
 def test_a_rebuild_that_was_begun_with_other_limits_begins_anew_with_those_of_now(tmp_path, begun):
     with site_a(begun) as site:
         by_counters = World(tmp_path, site, strict=False, rules=rules_a(limits=LIMITS))
@@ -153,6 +154,7 @@ def test_a_rebuild_that_was_begun_with_other_limits_begins_anew_with_those_of_no
             assert [batch.number for batch in other.batches(2)] == [2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_database_taken_further_back_meanwhile_is_rebuilt_from_there(tmp_path, begun):
     txs = transfers(4)
     plan = plan_of([txs[:1]], [txs[1:2]], [txs[2:3]], [txs[3:]])
@@ -169,6 +171,7 @@ def test_a_database_taken_further_back_meanwhile_is_rebuilt_from_there(tmp_path,
             assert other.entries() == before
 
 
+@pytest.mark.slow
 def test_a_resumed_rebuild_says_so_and_knows_what_was_split_before(tmp_path, begun):
     with site_a(begun) as site:
         how = {"strict": False, "rules": rules_a(limits=LIMITS)}

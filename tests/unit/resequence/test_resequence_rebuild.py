@@ -12,7 +12,7 @@ from attestrio.sequencer.errors import LeafMissing
 from attestrio.sequencer.leaves import MemoryLeaves
 from attestrio.sequencer.sink import DirectSink
 from attestrio.sequencer.writer import ChainWriter, StreamAhead
-from attestrio.sim.l2 import GWEI, LOWERED, demo_plan
+from attestrio.sim.l2 import GWEI, LOWERED, Wallets, address_of, demo_plan
 from attestrio.stream import BatchType, Transaction
 from attestrio.zkevm.transactions import tx_untrusted
 from resequence_kit import earner, earning, failing_plan, plan_of, poor, rules_a, site_a, site_of, transfers
@@ -323,6 +323,24 @@ def test_the_rest_of_a_split_block_that_fails_is_left_out_of_the_batch_that_foll
 
     assert [[count for *_, count in blocks] for _, blocks in site.shape()] == [[1], [1], [1], [1]]
     assert [(one.old_block, one.position) for one in report.failed] == [(3, 1)]
+    assert report.audit.ok
+
+
+def test_a_block_that_begins_again_in_the_next_batch_has_its_index_and_its_failures_once(rolled_back):
+    wallets, long = Wallets(), b"\x01" * 100
+    txs = [wallets.transfer(0, 1) for _ in range(3)]
+    spend, big = earner(0, 50_000 * GWEI), wallets.sign(0, address_of(1), data=long)
+    site = rolled_back(earning(plan_of([txs[:2]], [[], []], [txs[2:], [spend, big]])))
+    *_, (_, old) = site.shape()
+    assert old[1][2] > 0, "the block that begins again takes over a leaf"
+
+    report = site.run(strict=False, rules=poor(site, data_budget=65 + TRANSFER + 65 + 150))
+
+    _, _, (_, first), (_, second) = site.shape()
+    assert [count for *_, count in first] == [1]
+    assert [(time, index, count) for _, time, index, count in second] == [(old[1][1], old[1][2], 1)]
+    assert [(one.old_block, one.position) for one in report.failed] == [(6, 0)]
+    assert [(one.old_block, one.position) for one in report.splits] == [(6, 1)]
     assert report.audit.ok
 
 
