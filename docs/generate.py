@@ -30,6 +30,7 @@ from attestrio.config import (
     NodeSection,
     Secret,
     ServeSection,
+    WebSection,
 )
 from attestrio.duty import Reason
 from attestrio.errors import NodeError, PeerError, SafetyError, SetupError, SourceError
@@ -125,8 +126,8 @@ def reasons_page() -> str:
 
 
 def metrics() -> tuple[MetricDoc, ...]:
-    """What the registry of a node holds once it runs: one that serves, signs, and asks several main nodes and
-    Ethereum."""
+    """What the registry of a node holds once it runs: one that serves, signs, shows a page, and asks several main
+    nodes and Ethereum."""
     with tempfile.TemporaryDirectory() as folder:
         Cluster(Path(folder), ClusterSpec(attesters=1)).prepare()
         secret = (Path(folder) / "attester-1" / "attester.key").read_text("ascii").strip()
@@ -139,6 +140,7 @@ def metrics() -> tuple[MetricDoc, ...]:
             batches=BatchesSection(check_l1=True),
             l1=L1Section(rpc_urls=("http://127.0.0.1:9",), diamond="0x" + "00" * 20),
             gossip=GossipSection(bind="127.0.0.1:0", node_key=Secret(NodeSecretKey.generate().to_text())),
+            web=WebSection(bind="127.0.0.1:0"),
         )
         of_node = trio.run(_registry, config)
     return tuple(sorted({*of_node, *_of_operator(), *_of_aggregator()}, key=lambda doc: doc.name))

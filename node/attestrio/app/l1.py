@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -51,8 +51,13 @@ class OnChain:
 
 
 @asynccontextmanager
-async def on_chain(config: NodeConfig, metrics: Metrics) -> AsyncIterator[OnChain | None]:
-    """What the configuration asks of Ethereum; None where batches have nothing to do with it. Raises BadConfig."""
+async def on_chain(
+    config: NodeConfig, metrics: Metrics, told: Callable[[Verdict], None] = lambda verdict: None
+) -> AsyncIterator[OnChain | None]:
+    """What the configuration asks of Ethereum; None where batches have nothing to do with it. Raises BadConfig.
+
+    `told` hears how each batch that was compared stands to it.
+    """
     section = config.l1
     if section is None or section.diamond is None or not (config.batches.source == "l1" or config.batches.check_l1):
         yield None
@@ -64,7 +69,12 @@ async def on_chain(config: NodeConfig, metrics: Metrics) -> AsyncIterator[OnChai
     async with provider(section) as chain:
         diamond = Address(bytes.fromhex(section.diamond[2:]))
         committed = DiamondBatches(chain, diamond, Finality(section.finality))
-        check = ChainCheck(committed, lambda verdict: checks.labels(result=verdict).inc())
+
+        def compared(verdict: Verdict) -> None:
+            checks.labels(result=verdict).inc()
+            told(verdict)
+
+        check = ChainCheck(committed, compared)
         yield OnChain(committed, check, chain)
 
 

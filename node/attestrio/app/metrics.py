@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from trio_util import AsyncValue
 
 from attestrio.app.parts import Epoch
+from attestrio.app.seen import Seen
 from attestrio.attester.api import VoteSigner
 from attestrio.duty import DutyLog, Reason, Step
 from attestrio.errors import SourceError
@@ -35,9 +36,10 @@ VOTES_HELP = (
 
 
 class NodeMetrics:
-    """The series of one process, all there from its start; `epoch` is the one that runs."""
+    """The series of one process, all there from its start; `epoch` is the one that runs. `seen` hears the same."""
 
-    def __init__(self, metrics: Metrics, epoch: AsyncValue[Epoch | None]) -> None:
+    def __init__(self, metrics: Metrics, epoch: AsyncValue[Epoch | None], seen: Seen) -> None:
+        self._epoch, self._seen = epoch, seen
         self._polls = metrics.counter(
             "attestrio_status_polls_total", "Polls of the status, by what they brought.", {"result": [*PollResult]}
         )
@@ -60,6 +62,7 @@ class NodeMetrics:
     def polled(self, outcome: PollOutcome) -> None:
         """For `AttestationStatusRunner.on_poll`."""
         self._polls.labels(result=outcome.result).inc()
+        self._seen.polled(outcome, self._epoch.value)
 
     def epoch_ended(self, cause: EpochCause) -> None:
         self._rollbacks.labels(cause=cause).inc()
@@ -84,6 +87,7 @@ class NodeMetrics:
             last = await store.last_qc()
             newest = last.batch.number if last is not None else None
         self._certified.set(math.nan if newest is None else newest)
+        self._seen.began(newest)
 
         def stored(certificate: BatchQC) -> None:
             nonlocal newest
@@ -91,19 +95,25 @@ class NodeMetrics:
             newest = number if newest is None else max(newest, number)
             self._certificates.inc()
             self._certified.set(newest)
+            self._seen.stored(number)
             log.info("batch %d certified by %d votes", number, len(certificate.signatures))
 
         return stored
 
     def signing(self, signer: VoteSigner) -> VoteSigner:
         """`signer`, with the batch it signed last shown."""
-        return _ShownSigner(signer, self._signed.set)
+
+        def show(number: BatchNumber) -> None:
+            self._signed.set(number)
+            self._seen.voted(number)
+
+        return _ShownSigner(signer, show)
 
 
 @dataclass(frozen=True, slots=True)
 class _ShownSigner:
     signer: VoteSigner
-    show: Callable[[float], None]
+    show: Callable[[BatchNumber], None]
 
     async def sign(self, batch: Batch) -> SignedBatch:
         vote = await self.signer.sign(batch)

@@ -22,7 +22,9 @@ from attestrio.app.gossip import PeersFile, gossip_rules, node_secret
 from attestrio.app.l1 import on_chain
 from attestrio.app.metrics import NodeMetrics
 from attestrio.app.parts import Given, RunningNode, StoreFactory
+from attestrio.app.seen import Seen
 from attestrio.app.upstream import first_genesis, main_nodes
+from attestrio.app.web import NodePage, node_page
 from attestrio.batches.api import BatchSource
 from attestrio.config import BadConfig, NodeConfig
 from attestrio.duty import DutyLog, Reason, Step
@@ -126,14 +128,18 @@ class NodeLife:
         announce = once(lambda: task_status.started(self.node))
         evidence = Evidence()
         grace = Grace(config.node.grace_s)
-        counts = NodeMetrics(self.node.metrics, self.node.epoch)
+        seen = Seen(self.node.duty, time.time)
+        counts = NodeMetrics(self.node.metrics, self.node.epoch, seen)
+        public = None if self.key is None else self.key.public()
+        page = NodePage(self.node, seen, public, self.data_dir / BOOK, given.run_blocking)
         async with AsyncExitStack() as life:  # what others write into lives longest
+            await life.enter_async_context(node_page(self.node, page))
             if self.node.network is not None and config.gossip is not None:
                 life.callback(self.node.network.close)
                 await self.node.network.listen(config.gossip.bind)  # peers wait until an epoch runs
             upstream = main_nodes(config, self.node.metrics, self._dissent, evidence.note)
             main_node = await life.enter_async_context(upstream)
-            chain = await life.enter_async_context(on_chain(config, self.node.metrics))
+            chain = await life.enter_async_context(on_chain(config, self.node.metrics, seen.compared))
             genesis = pinned
             if genesis is None:
                 announce()  # when the main node answers is not ours to say
@@ -145,9 +151,9 @@ class NodeLife:
                 self.data_dir / HISTORY, genesis.chain_id, given.run_blocking, metrics=self.node.metrics
             )
             await life.enter_async_context(draining(record, grace, HISTORY))
-            public, receipts = None, None
-            if self.key is not None:
-                public = self.key.public()
+            page.epochs = record.epochs
+            receipts = None
+            if public is not None:
                 await take_over(record, public, self.data_dir)
                 receipts = ReceiptLog(self.data_dir / RECEIPTS, RealDisk(), given.run_blocking)
                 await life.enter_async_context(draining(receipts, grace, RECEIPTS))

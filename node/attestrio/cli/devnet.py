@@ -26,6 +26,7 @@ from attestrio.cli.output import Output, Usage, say
 from attestrio.cli.signals import until_signal
 from attestrio.errors import PeerError, SafetyError, SetupError
 from attestrio.kit.datadir import DataDirUnwritable
+from attestrio.kit.settle import settle
 from attestrio.roles import AttesterPublicKey, BatchNumber, BatchQC, Genesis
 from attestrio.sim.anvil import find_anvil
 from attestrio.sim.cluster import MAIN, Cluster, ClusterSpec
@@ -184,6 +185,7 @@ async def collect(cluster: Cluster, batches: int | None, done: list[BatchQC], ou
     async with trio.open_nursery() as nursery:
         with display(cluster, output) as show:
             nodes = await nursery.start(cluster.run)
+            settle()
             tell_pages(cluster)
             async with aclosing(new_certificates(nodes[MAIN])) as certificates:
                 async for certificate in certificates:

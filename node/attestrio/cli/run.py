@@ -21,6 +21,7 @@ from attestrio.cli.standing import node_line
 from attestrio.config import BadConfig, NodeConfig, load_config, unused_environment
 from attestrio.errors import PeerError
 from attestrio.kit.notify import READY, keep_alive, notify
+from attestrio.kit.settle import settle
 from attestrio.roles import GenesisHash
 
 log = logging.getLogger("attestrio.cli")
@@ -43,6 +44,9 @@ InitFlag = Annotated[
     bool,
     Parameter(negative="", help="Begin a signing history for a key that has none here. Only if it never signed."),
 ]
+WebFlag = Annotated[
+    str | None, Parameter(help="Serve the page there, HOST:PORT, instead of web.bind; 127.0.0.1:0 picks a free port.")
+]
 DataDirFlag = Annotated[Path | None, Parameter(help="Instead of node.data_dir.")]
 
 
@@ -53,6 +57,7 @@ def run_attester(
     set_: Overrides = (),
     data_dir: DataDirFlag = None,
     main_node_url: Annotated[str | None, Parameter(help="Instead of main_node.url.")] = None,
+    web: WebFlag = None,
     init_protection: InitFlag = False,
     accept_genesis: AcceptFlag = None,
     output: Output = Output(),
@@ -61,7 +66,7 @@ def run_attester(
 
     Example: attestrio node run --config configs/node.toml --main-node-url http://127.0.0.1:3060
     """
-    made = load(config, set_, {"node.data_dir": data_dir, "main_node.url": main_node_url})
+    made = load(config, set_, {"node.data_dir": data_dir, "main_node.url": main_node_url, "web.bind": web})
     if made.serve is not None:
         raise BadConfig(str(config or "configuration"), "[serve] makes a main node: use `attestrio main-node run`")
     return run_process(made, as_json=output.json, init_protection=init_protection, accept_genesis=accept_genesis)
@@ -74,6 +79,7 @@ def run_main_node(
     set_: Overrides = (),
     data_dir: DataDirFlag = None,
     bind: Annotated[str | None, Parameter(help="Instead of serve.bind, host:port.")] = None,
+    web: WebFlag = None,
     init_protection: InitFlag = False,
     accept_genesis: AcceptFlag = None,
     output: Output = Output(),
@@ -82,7 +88,7 @@ def run_main_node(
 
     Example: attestrio main-node run --config configs/main-node.toml
     """
-    made = load(config, set_, {"node.data_dir": data_dir, "serve.bind": bind})
+    made = load(config, set_, {"node.data_dir": data_dir, "serve.bind": bind, "web.bind": web})
     if made.serve is None:
         raise BadConfig(str(config or "configuration"), "a main node needs the section [serve], or --bind HOST:PORT")
     return run_process(made, as_json=output.json, init_protection=init_protection, accept_genesis=accept_genesis)
@@ -112,5 +118,8 @@ async def run_logged(run: Callable[..., Awaitable[object]], data_dir: str) -> No
     async with trio.open_nursery() as nursery:
         running: RunningNode = await nursery.start(run)
         log.info("node running, data in %s", data_dir)
+        if running.web_url.value is not None:
+            log.info("page at %s/", running.web_url.value)
+        settle()
         notify(READY, os.environ)
         nursery.start_soon(keep_alive, os.environ, partial(node_line, running))

@@ -11,7 +11,7 @@ Every list is bounded; where rows had to be left out, the number beside it says 
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -306,3 +306,19 @@ class StatusView(Shape, frozen=True):
     resequence: ResequenceView | None = None
     log: list[LogView] = []
     """Newest last."""
+
+
+class Source(Protocol):
+    """One role, as the page sees it."""
+
+    def stamp(self) -> object:
+        """A value that is another one whenever there is news; asked four times a second, so O(1)."""
+        ...
+
+    async def document(self) -> StatusView:
+        """Everything there is to be seen; `version` and `as_of` are filled in by whoever asks. Bounded in size."""
+        ...
+
+    async def batch(self, number: int) -> BatchView | None:
+        """One batch with all that is known of it; None for one that is not known."""
+        ...

@@ -6,32 +6,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, NoReturn, Protocol
+from typing import Final, NoReturn
 
 import msgspec
 import trio
 from trio_util import AsyncValue
 
-from attestrio.web.api import BatchView, StatusView
+from attestrio.web.api import Source
 
 EVERY_S: Final = 0.25  # between two documents
 LOOK_S: Final = 2.0  # what changes without telling, as bytes of peers do, is looked for that often
-
-
-class Source(Protocol):
-    """One role, as the page sees it."""
-
-    def stamp(self) -> object:
-        """A value that is another one whenever there is news; asked four times a second, so O(1)."""
-        ...
-
-    async def document(self) -> StatusView:
-        """Everything there is to be seen; `version` and `as_of` are filled in by whoever asks. Bounded in size."""
-        ...
-
-    async def batch(self, number: int) -> BatchView | None:
-        """One batch with all that is known of it; None for one that is not known."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

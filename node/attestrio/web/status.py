@@ -15,17 +15,17 @@ from starlette.routing import Route
 
 from attestrio.kit.http import App, ServerLimits, serve_app
 from attestrio.kit.metrics import CONTENT_TYPE, Metrics
+from attestrio.web.api import Source
 from attestrio.web.assets import INDEX, Asset, read_assets
 from attestrio.web.beat import Beat
 from attestrio.web.events import Events
 from attestrio.web.guard import Guard
 from attestrio.web.health import Health
-from attestrio.web.publisher import Publisher, Source
+from attestrio.web.publisher import Publisher
 from attestrio.web.view import check_views
 
 LIMITS: Final = ServerLimits(max_connections=40)
-"""Streams and requests together. Each is about half a millisecond of work, and all may be due at once: with more, who
-floods this server would keep the votes waiting."""
+"""Streams and requests together. Each may be due in the same round of the loop that also votes (bench/web.py)."""
 HEALTH_S: Final = 1.0  # between two looks at the checks
 METRICS_S: Final = 0.1  # for which one rendering of the metrics is given to all who ask
 MAX_DIGITS: Final = 18  # of the number of a batch
