@@ -37,8 +37,9 @@ from attestrio.errors import SetupError, SourceError
 from attestrio.journal import Journal, SqliteJournal
 from attestrio.kit.blocking import RunBlocking, in_thread
 from attestrio.kit.datadir import DataDir, DataDirUnwritable
-from attestrio.kit.http import BadUrl, serve_app
+from attestrio.kit.http import AddressInUse, BadUrl, serve_app
 from attestrio.kit.metrics import Metrics
+from attestrio.kit.tcp import bind_socket
 from attestrio.l1.api import Address
 from attestrio.l1.contract import Contract
 from attestrio.l1.provider import L1Provider
@@ -122,15 +123,38 @@ def runner_of(
     """Raises BadConfig."""
     contracts, settings = contracts_of(config), settings_of(config)
     sending = EthereumAccount(chain, contracts, account, settings.sender.gas_margin_percent)
-    try:
-        telemetry = Telemetry(config.telemetry.url or None, metrics)
-    except BadUrl as exc:
-        raise BadConfig("telemetry.url", str(exc)) from None
     return AggregatorRunner(
-        journal, chain, contracts, sending, config.server.bind, scan_of(config.l1), settings, metrics, telemetry,
-        owner_of(config), config.journal.lead_s,
+        journal, chain, contracts, sending, config.server.bind, scan_of(config.l1), settings, metrics,
+        telemetry_of(config, metrics), owner_of(config), config.journal.lead_s,
         replace(LIMITS, max_connections=config.server.max_connections), run_blocking,
     )  # fmt: skip
+
+
+async def check_parts(config: AggregatorConfig) -> None:
+    """Make what `run_aggregator` makes before it begins, as far as it is configured; nothing is connected or written.
+
+    Raises what it would raise. An address in use is no fault: the aggregator itself may have it.
+    """
+    metrics_bind = config.aggregator.metrics_bind
+    for bind in (config.server.bind, *([metrics_bind] if metrics_bind else [])):
+        try:
+            (await bind_socket(bind)).close()
+        except AddressInUse:
+            log.debug("%s is in use", bind)
+    if config.journal.redis_url:
+        redis_journal(config.journal)
+    telemetry_of(config, Metrics())
+    if config.l1.rpc_urls:
+        async with provider_of(config.l1):
+            await trio.lowlevel.checkpoint()
+
+
+def telemetry_of(config: AggregatorConfig, metrics: Metrics) -> Telemetry:
+    """Raises BadConfig."""
+    try:
+        return Telemetry(config.telemetry.url or None, metrics)
+    except BadUrl as exc:
+        raise BadConfig("telemetry.url", str(exc)) from None
 
 
 def account_of(config: AggregatorConfig) -> LocalAccount:

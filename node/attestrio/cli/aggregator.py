@@ -16,10 +16,9 @@ from cyclopts import App, Parameter, validators
 from attestrio.aggregator import rows
 from attestrio.aggregator.commands import Command, Verb
 from attestrio.aggregator.report import queue_of, report_of
-from attestrio.app.aggregator import RunningAggregator, account_of, run_aggregator, standing_journal
+from attestrio.app.aggregator import RunningAggregator, account_of, check_parts, run_aggregator, standing_journal
 from attestrio.app.aggregator_config import LAYOUT, AggregatorConfig, lacking
 from attestrio.app.aggregator_tell import tell
-from attestrio.app.aligned import provider_of
 from attestrio.app.aligned_yaml import Imported, import_yaml
 from attestrio.cli.config import ConfigFile, Overrides, overrides
 from attestrio.cli.logs import set_up_logs
@@ -75,7 +74,8 @@ async def run_logged(run: Callable[..., Awaitable[object]], data_dir: str) -> No
 
 @app.command
 def check(*, config: ConfigFile = None, set_: Overrides = (), output: Output = Output()) -> None:
-    """Read a configuration as `run` would, with the account it names, and say what is wrong or missing.
+    """Read a configuration as `run` would, with the account and the addresses it names, and say what is wrong or
+    missing. Nothing is connected to.
 
     Example: attestrio aggregator check --config configs/aggregator.toml
     """
@@ -85,13 +85,7 @@ def check(*, config: ConfigFile = None, set_: Overrides = (), output: Output = O
         account = account_of(made).address
     elif made.ecdsa.keystore is not None:
         missing.append(f"ecdsa.keystore {made.ecdsa.keystore}: no such file yet")
-
-    async def read_urls() -> None:
-        async with provider_of(made.l1):
-            await trio.lowlevel.checkpoint()
-
-    if made.l1.rpc_urls:
-        trio.run(read_urls)
+    trio.run(check_parts, made)
     unused = LAYOUT.unused_environment(os.environ)
     lines = [
         "ok" if not missing else "ok so far; still missing:",

@@ -95,7 +95,8 @@ def client(
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError) as exc:
         raise BadUrl(shown(url)) from exc
-    if parsed.scheme not in ("http", "https") or not parsed.host or (parsed.port or 0) > 0xFFFF:
+    blank = "%" in parsed.host and ":" not in parsed.host  # only an IPv6 address may have one, before its zone
+    if parsed.scheme not in ("http", "https") or not parsed.host or blank or (parsed.port or 0) > 0xFFFF:
         raise BadUrl(shown(url))
     limits = httpx.Limits(max_connections=max_connections, keepalive_expiry=15.0)
     verify = parsed.scheme == "https"  # loading the CA bundle takes 0.2 s, which plain HTTP can do without

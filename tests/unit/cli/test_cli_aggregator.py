@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import socket
 import tomllib
 from pathlib import Path
 
@@ -77,6 +78,36 @@ def test_check_opens_the_keystore_and_says_who_sends(attestrio, keystore, monkey
 
     assert ended.document["account"] == ACCOUNT.address
     assert all("ecdsa" not in one for one in ended.document["missing"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [
+        ("server.bind", "8090", "bad_address"),
+        ("server.bind", "127.0.0.1:70000", "bad_address"),
+        ("server.bind", "", "bad_address"),
+        ("server.bind", "192.0.2.1:0", "bad_address"),  # an address that no machine has
+        ("aggregator.metrics_bind", "127.0.0.1", "bad_address"),
+        ("journal.redis_url", "redis://", "redis_unusable"),
+        ("journal.redis_url", "redis://one two:6379", "redis_unusable"),
+        ("journal.redis_url", "redis://host:port", "redis_unusable"),
+        ("l1.rpc_urls", '["http://one two:8545"]', "bad_config"),
+        ("telemetry.url", "http://one two:4001", "bad_config"),
+    ],
+)
+def test_check_refuses_what_run_refuses(attestrio, key, value, code):
+    ended = attestrio("aggregator", "check", "--set", f"{key}={value}", "--json")
+
+    assert (ended.code, ended.error["code"]) == (2, code)
+    assert "\n" not in ended.error["message"]
+
+
+def test_check_may_be_asked_while_the_aggregator_runs(attestrio):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        ended = attestrio("aggregator", "check", "--set", f"server.bind={bind}")
+
+    assert ended.code == 0
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,7 @@ def test_shown_urls_carry_no_secrets(url, text):
 
 
 @pytest.mark.parametrize(
-    "url", ["", "main-node:3060", "ftp://a/", "http://", "http://a:x/", "//a", "http://a:99999999/"]
+    "url", ["", "main-node:3060", "ftp://a/", "http://", "http://a:x/", "//a", "http://a:99999999/", "http://one two/"]
 )
 def test_a_bad_url_is_for_the_operator(url):
     with pytest.raises(BadUrl, match="not an http:// or https:// URL"):

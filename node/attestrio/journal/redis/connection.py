@@ -60,6 +60,6 @@ def where_is(url: str) -> str:
         host, port = parts.hostname, parts.port or PORT
     except ValueError as exc:
         raise RedisUnusable("an unreadable URL", str(exc)) from exc
-    if parts.scheme not in ("redis", "rediss") or not host:
+    if parts.scheme not in ("redis", "rediss") or not host or any(map(str.isspace, host)):
         raise RedisUnusable(host or "no host", "write `redis://[user:password@]host[:port][/number]`, or `rediss://`")
     return f"{host}:{port}{parts.path}"
