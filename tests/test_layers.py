@@ -27,7 +27,7 @@ WAITERS = {"trio", "trio_util", "httpx", "hypercorn", "coredis", "apsw", "socket
 WAITS = {
     "kit/retry", "kit/http", "kit/public", "kit/notify", "kit/blocking", "kit/group_commit", "kit/sqlite",
     "kit/datadir", "kit/tcp", "kit/rpc_app",
-    "gorpc/client", "gorpc/server", "gorpc/wire",
+    "gorpc/client", "gorpc/seldom", "gorpc/server", "gorpc/wire",
     "duty/log", "duty/book", "duty/rows", "duty/reader", "store/sqlite", "store/memory", "store/queue", "store/rows", "store/certificates", "status/watch",
     "status/runner", "status/local", "mainnode/agree", "mainnode/backfill", "mainnode/client",
     "mainnode/server", "quorum/finder", "quorum/watch", "quorum/verify", "batches/local", "batches/keeper",

@@ -16,6 +16,7 @@ from attestrio.gorpc.exchange import CONNECTED, HeadReader, Pair, PairReader, re
 from attestrio.gorpc.gob import GobEncoder, GobLimits, Shape
 from attestrio.gorpc.handling import Handler, Handlers, Peer, Remembered
 from attestrio.gorpc.messages import EMPTY, REQUEST, RESPONSE, Nothing, RequestHeader, ResponseHeader
+from attestrio.gorpc.seldom import Seldom
 from attestrio.gorpc.wire import prepare, receive, send
 from attestrio.kit.tcp import accept, bind_socket, shown_address
 
@@ -75,17 +76,17 @@ async def serve(
     with sock:
         sock.listen(128)
         task_status.started(shown_address(sock.getsockname()))
-        crowd = Crowd(limits)
+        crowd, refused, closed = Crowd(limits), Seldom(log, logging.WARNING), Seldom(log, logging.INFO)
         async with trio.open_nursery() as connections:
             while True:
                 stream, address = await accept(sock, log, prepare=prepare)
                 peer = Peer(address)
                 if not crowd.has_room(peer.host):
-                    log.warning("connection from %s refused: %d are open and busy", address, len(crowd.connections))
+                    refused.say("connection from %s refused: %d are open and busy", address, len(crowd.connections))
                     await trio.aclose_forcefully(stream)
                     continue
                 host = crowd.host(peer.host)
-                connection = Connection(stream, methods_for(peer), limits, host.places)
+                connection = Connection(stream, methods_for(peer), limits, host.places, closed)
                 crowd.add(connection, host)
                 connections.start_soon(_hold, connection, crowd)
 
@@ -169,6 +170,7 @@ class Connection:
 
     Args:
       shared: places for calls that other connections take from too; None: there are no others.
+      closed: says why a connection ended, for all of them; None: there are no others.
     """
 
     def __init__(
@@ -177,6 +179,7 @@ class Connection:
         methods: Mapping[str, Handler[Any, Any]],
         limits: ServerLimits = DEFAULT_LIMITS,
         shared: trio.Semaphore | None = None,
+        closed: Seldom | None = None,
     ) -> None:
         self.answered = 0
         self.active_at = trio.current_time()
@@ -185,6 +188,7 @@ class Connection:
         self._scope = trio.CancelScope()
         self._places = trio.Semaphore(limits.max_calls)
         self._shared = shared or trio.Semaphore(limits.max_host_calls)
+        self._closed = closed or Seldom(log, logging.INFO)
         self._remembered = Remembered(limits.max_repeats)
         self._repeated: list[tuple[Handler[Any, Any], float]] = []  # answered in `_out`, and when they were read
         self._reader: PairReader[RequestHeader] = PairReader(REQUEST, limits.gob)
@@ -210,7 +214,7 @@ class Connection:
                     await self._serve()
         except* PeerError as group:
             for exc in leaves(group):
-                log.info("connection closed: %s", exc)
+                self._closed.say("connection closed: %s", exc)
         finally:
             await trio.aclose_forcefully(self._stream)
 

@@ -1,5 +1,6 @@
 """One connection of the server, in virtual time, and the listener on a real socket."""
 
+import logging
 from contextlib import AsyncExitStack
 
 import pytest
@@ -16,6 +17,7 @@ from attestrio.gorpc.messages import (
     RpcMethod,
 )
 from attestrio.gorpc.server import Connection, ServerLimits, serve
+from attestrio.gorpc.seldom import Seldom
 from attestrio.kit.http_errors import AddressInUse
 from gob_bytes import GO, METHOD, SAMPLE, UINT, int_, message, struct_type, uint
 from gorpc_world import FAIL, SLOW, Methods, RawPeer, served
@@ -287,6 +289,44 @@ async def test_above_the_limit_with_all_at_work_the_new_one_is_closed(nursery, c
     refused = await dial(address)
 
     assert await refused.stream.receive_some() == b""
+
+
+async def test_who_knocks_in_vain_again_and_again_does_not_fill_the_log(nursery, connected, dial, caplog):
+    address = await nursery.start(serve, Methods().handlers(), "127.0.0.1:0", ServerLimits(max_connections=1))
+    working = await connected(address)
+    await working.stream.send_all(working.call(SLOW, 3_600) + working.call(SERVER_RUNNING, Nothing()))
+    await working.answer(SERVER_RUNNING)
+
+    for _ in range(20):
+        assert await (await dial(address)).stream.receive_some() == b""
+
+    assert len([one for one in caplog.messages if "refused: 1 are open and busy" in one]) == 1
+
+
+async def test_broken_streams_do_not_fill_the_log(nursery, connected, caplog):
+    caplog.set_level(logging.INFO, "attestrio.gorpc")
+    address = await nursery.start(serve, Methods().handlers(), "127.0.0.1:0")
+
+    for _ in range(20):
+        bad = await connected(address)
+        await bad.stream.send_all(b"\0")
+        assert await bad.answer(SERVER_RUNNING) is None
+
+    assert len([one for one in caplog.messages if "connection closed: " in one]) == 1
+
+
+async def test_what_was_left_out_of_the_log_is_told_as_a_number(autojump_clock, caplog):
+    seldom = Seldom(logging.getLogger("attestrio.gorpc"), logging.WARNING)
+
+    for number in range(25):
+        seldom.say("connection %d refused", number)
+        await trio.sleep(1.0)
+
+    assert caplog.messages == [
+        "connection 0 refused",
+        "connection 10 refused (9 more like this since the last one told)",
+        "connection 20 refused (9 more like this since the last one told)",
+    ]
 
 
 async def test_above_the_limit_whoever_has_most_at_work_makes_room_for_who_has_less(nursery, connected, dial):
