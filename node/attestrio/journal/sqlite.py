@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import apsw
 import trio
 
+from attestrio.errors import StorageUnusable
 from attestrio.journal import rows
 from attestrio.journal.api import (
     DEFAULT_LIMITS,
@@ -31,6 +32,16 @@ from attestrio.kit.group_commit import CLOSE_TIMEOUT_S, GroupCommit, GroupCommit
 from attestrio.kit.sqlite import open_database, storage_errors
 
 T = TypeVar("T")
+
+
+class StorageEmptied(StorageUnusable):
+    """The file of a journal has lost all its bytes; with them went what others were told is kept."""
+
+    code: ClassVar[str] = "storage_emptied"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} was a journal and is empty: restore it from a backup, or remove it to begin anew")
+        self.path = path
 
 
 class SqliteJournal:
@@ -251,7 +262,15 @@ class SqliteJournal:
         return open_database(self._path, application_id=rows.APPLICATION_ID, schema=rows.SCHEMA, vfs=self._vfs)
 
     def _open_reader(self) -> apsw.Connection:
+        if self._vfs is None:
+            refuse_emptied(Path(self._path))
         reader = self._connect()
+        if self._vfs is None:  # otherwise every write goes through that
+            try:
+                mark_made(Path(self._path))
+            except BaseException:
+                reader.close(True)
+                raise
         reader.execute("PRAGMA query_only = ON")
         return reader
 
@@ -260,6 +279,24 @@ class SqliteJournal:
     ) -> None:
         await self._writer.run(task_status=task_status)
         life.cancel()  # it was closed: nothing is left to be written
+
+
+def mark_made(path: Path) -> None:
+    """Leave beside the file that it was made. To SQLite an empty file is a new database, as if nothing had been."""
+    with storage_errors(str(path)):
+        _mark_of(path).touch(mode=0o600)
+
+
+def refuse_emptied(path: Path) -> None:
+    """Raise StorageEmptied for a file of no bytes that was a journal once. One that is not there is begun anew: whoever
+    moved it away wanted that."""
+    with storage_errors(str(path)):
+        if path.exists() and path.stat().st_size == 0 and _mark_of(path).exists():
+            raise StorageEmptied(path)
+
+
+def _mark_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.made")
 
 
 def _beside(connection: apsw.Connection, cursor: Cursor | None, put: Sequence[Put]) -> None:

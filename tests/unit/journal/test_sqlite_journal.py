@@ -9,6 +9,7 @@ import pytest
 import trio
 from attestrio.errors import StorageUnusable, leaves
 from attestrio.journal import FencedOff, Item, Limits, Put, SqliteJournal, TopicCount, Work, rows
+from attestrio.journal.sqlite import StorageEmptied
 from attestrio.kit.blocking import inline
 from attestrio.kit.sqlite import StorageForeign, open_database
 from attestrio.sim.disk import SimDisk
@@ -70,6 +71,39 @@ async def test_the_database_of_another_part_is_refused_and_left_alone(tmp_path):
         await SqliteJournal(path, inline).run()
 
     assert path.read_bytes() == before
+
+
+async def test_an_emptied_file_is_not_taken_for_a_new_journal(tmp_path, nursery):
+    path = tmp_path / "journal.db"
+    journal = SqliteJournal(path, inline)
+    await nursery.start(journal.run)
+    assert path.stat().st_size > 0
+    await journal.append("jobs", [item(1)])
+    await journal.close()
+    path.write_bytes(b"")
+
+    with pytest.raises(StorageEmptied, match="was a journal and is empty: restore it from a backup, or remove it"):
+        await SqliteJournal(path, inline).run()
+
+    assert path.read_bytes() == b""
+
+
+@pytest.mark.parametrize("what", ["killed while it was made", "moved away"])
+async def test_a_file_that_is_new_or_was_moved_away_is_begun_anew(tmp_path, nursery, what):
+    path = tmp_path / "journal.db"
+    if what == "moved away":
+        before = SqliteJournal(path, inline)
+        await nursery.start(before.run)
+        await before.close()
+        path.rename(tmp_path / "kept.db")
+    else:
+        path.touch()
+
+    journal = SqliteJournal(path, inline)
+    await nursery.start(journal.run)
+
+    assert await journal.count("jobs") == TopicCount(0, 0)
+    await journal.close()
 
 
 async def test_a_file_from_before_there_were_leads_is_brought_up_to_date_with_everything_in_it(tmp_path):
