@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NoReturn
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import trio
+from trio_util import AsyncValue
 
 from attestrio.aggregator.ethereum import EthereumAccount
 from attestrio.aggregator.runner import AggregatorRunner, Serving
@@ -29,15 +30,17 @@ from attestrio.aggregator.settings import (
 from attestrio.aggregator.surface import ALIGNED_AGGREGATOR, Contracts
 from attestrio.aggregator.telemetry import Telemetry
 from attestrio.app.aggregator_config import AggregatorConfig, JournalSection, lacking
-from attestrio.app.aligned import address_of, given_password, greet, metrics_app, provider_of, scan_of
+from attestrio.app.aligned import address_of, given_password, greet, provider_of, scan_of
+from attestrio.app.aligned_pages import aggregator_page
 from attestrio.app.drain import Grace, draining
 from attestrio.app.ecdsa_key import read_account
+from attestrio.app.page import served_page
 from attestrio.configuring import BadConfig
 from attestrio.errors import SetupError, SourceError
 from attestrio.journal import Journal, SqliteJournal
 from attestrio.kit.blocking import RunBlocking, in_thread
 from attestrio.kit.datadir import DataDir, DataDirUnwritable
-from attestrio.kit.http import AddressInUse, BadUrl, serve_app
+from attestrio.kit.http import AddressInUse, BadUrl
 from attestrio.kit.metrics import Metrics
 from attestrio.kit.tcp import bind_socket
 from attestrio.l1.api import Address
@@ -102,12 +105,13 @@ async def run_aggregator(
             await life.enter_async_context(draining(journal, grace, "journal"))
             nursery = await life.enter_async_context(trio.open_nursery())
             nursery.start_soon(grace.run)
-            url = None
+            url, serving = None, AsyncValue[Serving | None](None)
             if config.aggregator.metrics_bind:
-                url = await nursery.start(serve_app, metrics_app(metrics), config.aggregator.metrics_bind)
+                page = aggregator_page(metrics, journal, chain, serving)
+                url = await life.enter_async_context(served_page(page, metrics, config.aggregator.metrics_bind))
             runner = runner_of(config, journal, chain, account, metrics, run_blocking)
-            serving = await nursery.start(runner.run)
-            task_status.started(RunningAggregator(serving.address, serving, metrics, url))
+            serving.value = running = await nursery.start(runner.run)
+            task_status.started(RunningAggregator(running.address, running, metrics, url))
             await trio.sleep_forever()
     raise AssertionError("unreachable: an aggregator runs until cancelled")
 

@@ -1,4 +1,4 @@
-"""What the roles of Aligned are made of alike: the chain as configured, passwords of keystores, a page of metrics."""
+"""What the roles of Aligned are made of alike: the chain as configured, passwords of keystores."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from attestrio.app.aligned_config import L1Section
 from attestrio.configuring import BadConfig, Secret
 from attestrio.errors import SourceError
 from attestrio.kit.files import read_bounded
-from attestrio.kit.http import App, BadUrl, Scope
+from attestrio.kit.http import BadUrl
 from attestrio.kit.jsonrpc import MalformedAnswer
-from attestrio.kit.metrics import CONTENT_TYPE, Metrics
 from attestrio.kit.retry import Schedule
 from attestrio.l1.api import Address, BlockNumber
 from attestrio.l1.contract import Contract
@@ -84,16 +83,3 @@ async def greet(chain: L1Provider, manager: Address) -> None:
         log.error("l1.manager 0x%s is no service manager, so no batch will ever be seen: %s", manager.hex(), exc)
     except SourceError as exc:
         log.warning("Ethereum does not answer yet: %s", exc)
-
-
-def metrics_app(metrics: Metrics) -> App:
-    """`/metrics` as an ASGI application."""
-
-    async def app(scope: Scope, receive: object, send: object) -> None:
-        assert callable(send)
-        found = scope["type"] == "http" and scope["path"] == "/metrics"
-        headers = [(b"content-type", CONTENT_TYPE.encode() if found else b"text/plain")]
-        await send({"type": "http.response.start", "status": 200 if found else 404, "headers": headers})
-        await send({"type": "http.response.body", "body": metrics.render() if found else b"only /metrics is here\n"})
-
-    return app

@@ -9,15 +9,16 @@ from typing import NoReturn
 
 import trio
 
-from attestrio.app.aligned import address_of, given_password, greet, metrics_app, provider_of, scan_of
+from attestrio.app.aligned import address_of, given_password, greet, provider_of, scan_of
+from attestrio.app.aligned_pages import operator_page
 from attestrio.app.operator_config import OperatorConfig, lacking
+from attestrio.app.page import served_page
 from attestrio.bls import SecretKey, read_keystore
 from attestrio.configuring import BadConfig
 from attestrio.gorpc.client import GoRpcClient
 from attestrio.journal import SqliteJournal
 from attestrio.kit.blocking import RunBlocking, in_thread
 from attestrio.kit.datadir import DataDir
-from attestrio.kit.http import serve_app
 from attestrio.kit.metrics import Metrics
 from attestrio.operator.batch import SYSTEMS
 from attestrio.operator.download import Downloader, DownloadSettings
@@ -61,13 +62,15 @@ async def run_operator(
             downloader = await life.enter_async_context(Downloader(downloads_of(config)))
             nursery = await life.enter_async_context(trio.open_nursery())
             await nursery.start(journal.run)
+            aggregator = GoRpcClient(config.aggregator.address or "")
             url = None
             if config.operator.metrics_bind:
-                url = await nursery.start(serve_app, metrics_app(metrics), config.operator.metrics_bind)
+                page = operator_page(metrics, journal, chain, aggregator)
+                url = await life.enter_async_context(served_page(page, metrics, config.operator.metrics_bind))
             old = config.batches.old_position
             runner = OperatorRunner(
                 journal, chain, address_of(config.l1.manager), secret, verifier_of(config), downloader,
-                GoRpcClient(config.aggregator.address or ""), scan_of(config.l1), work_of(config), outbox_of(config),
+                aggregator, scan_of(config.l1), work_of(config), outbox_of(config),
                 metrics, None if old is None else Path(old), run_blocking,
             )  # fmt: skip
             state = await nursery.start(runner.run)

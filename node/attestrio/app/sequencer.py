@@ -13,8 +13,10 @@ from typing import ClassVar, Final
 
 import trio
 
-from attestrio.app.aligned import address_of, metrics_app
+from attestrio.app.aligned import address_of
+from attestrio.app.page import served_page
 from attestrio.app.sequencer_config import SequencerConfig, lacking
+from attestrio.app.sequencer_page import SequencerSeen, sequencer_page
 from attestrio.app.sequencer_parts import (
     L1,
     Opened,
@@ -124,15 +126,17 @@ async def run_sequencer(
             sink = await parts.enter_l1(life)
             nursery = await life.enter_async_context(trio.open_nursery())
             address = await nursery.start(serve_stream, parts.live, config.stream.bind, limits_of(config))
+            parts.seen.stream_address = address
             url = None
             if config.sequencer.metrics_bind:
-                url = await nursery.start(serve_app, metrics_app(parts.metrics), config.sequencer.metrics_bind)
+                page = sequencer_page(parts.metrics, parts.seen, has_l1=bool(config.l1.rpc_urls))
+                url = await life.enter_async_context(served_page(page, parts.metrics, config.sequencer.metrics_bind))
             await parts.start_l1(nursery, sink)
             if resequence:
                 await parts.resequence()
             rpc_url = None
             if config.rpc.bind:
-                rpc_url = await nursery.start(parts.serve_rpc)
+                parts.seen.rpc_url = rpc_url = await nursery.start(parts.serve_rpc)
             task_status.started(RunningSequencer(parts.chain, address, rpc_url, parts.metrics, url))
             if resequence and config.resequence.then == "exit":
                 nursery.cancel_scope.cancel()
@@ -160,10 +164,11 @@ class _Parts:
         tell: Callable[[Progress], None],
     ) -> None:
         self._config, self._rules, self._files, self._data_dir = config, rules, files, data_dir
-        self._now, self._run, self._tell = now, run_blocking, tell
+        self._now, self._run, self._told = now, run_blocking, tell
         self.metrics = Metrics()
         self.live = LiveStream(files.stream, run_blocking)
         self.chain = SharedChain(files.db, run_blocking)
+        self.seen = SequencerSeen(self.chain, finality=str(config.l1.finality))
         self.book = LeafBook()
         self.intake = Intake(self.chain, Pool(rules.chain_id, pool_of(config)))
         self._journal = Journal(files.stream_path)
@@ -217,7 +222,7 @@ class _Parts:
         async with L1Provider(endpoints, agree=section.agree) as provider:
             filter_ = wanted(sink.manager, sink.ger_manager)
             scanner = LogScanner(provider, filter_, sink, settings, name="sequencer", metrics=self.metrics)
-            self._l1 = (provider, scanner)
+            self._l1 = self.seen.l1 = (provider, scanner)
             task_status.started()
             await scanner.run()
 
@@ -268,12 +273,18 @@ class _Parts:
 
     def _rebuild(self, db: ChainDb) -> Report:
         section = self._config.resequence
+        self.seen.report = None
         options = Options(strict=section.strict, reuse_l1_info_index=section.reuse_l1_info_index)
         report = Resequencer(self._writer, self._rules, self.book, self._journal, options, tell=self._tell).run()
         self._writer.align()
+        self.seen.report = report
         for line in told(report):
             log.warning("%s", line)
         return report
+
+    def _tell(self, progress: Progress) -> None:
+        self.seen.progress = progress
+        self._told(progress)
 
 
 def _log_progress(progress: Progress) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from attestrio.app.page import origin_of, served
 from attestrio.app.parts import Epoch, RunningNode
 from attestrio.app.seen import Seen
 from attestrio.batches.chain import Verdict
@@ -18,7 +19,6 @@ from attestrio.duty import BatchStory
 from attestrio.duty.reader import open_book
 from attestrio.errors import SourceError, StorageUnusable
 from attestrio.kit.blocking import RunBlocking
-from attestrio.kit.http import shown
 from attestrio.protection.pending import read_pending
 from attestrio.roles import AttesterPublicKey, BatchNumber
 from attestrio.status.runner import PollResult
@@ -34,10 +34,8 @@ from attestrio.web.api import (
     StatusView,
 )
 from attestrio.web.health import Finding, Health
-from attestrio.web.hosts import checked_hosts
 from attestrio.web.names import Names
-from attestrio.web.status import WebServer
-from attestrio.web.tail import LogTail, following
+from attestrio.web.tail import LogTail
 from attestrio.web.view import (
     ALL,
     BatchViews,
@@ -51,7 +49,6 @@ from attestrio.web.view import (
 if TYPE_CHECKING:
     from attestrio.protection.record import EpochRow
 
-LOGGERS: Final = ("attestrio", "trio")
 GOOD_POLLS: Final = frozenset({PollResult.MOVED, PollResult.SAME})
 
 
@@ -160,7 +157,7 @@ class NodePage:
     def _facts(self) -> list[FactView]:
         config = self._node.config
         urls = config.main_node.urls or ((config.main_node.url,) if config.main_node.url else ())
-        facts = [FactView(name="main node", value=shown(url)) for url in urls]
+        facts = [FactView(name="main node", value=origin_of(url)) for url in urls]
         if len(urls) > 1:
             facts.append(FactView(name="have to agree", value=str(config.main_node.agree or len(urls) // 2 + 1)))
         epoch = self._node.epoch.value
@@ -283,12 +280,9 @@ async def node_page(node: RunningNode, page: NodePage) -> AsyncIterator[None]:
     if section is None:
         yield
         return
-    server = WebServer(page, page.health, node.metrics, section.bind, checked_hosts(section.hosts))
-    with following(page.tail, *LOGGERS):
-        async with trio.open_nursery() as nursery:
-            node.web_url.value = await nursery.start(server.run)
-            try:
-                yield
-            finally:
-                node.web_url.value = None
-                nursery.cancel_scope.cancel()
+    async with served(page, page.health, page.tail, node.metrics, section.bind, section.hosts) as url:
+        node.web_url.value = url
+        try:
+            yield
+        finally:
+            node.web_url.value = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
@@ -44,6 +45,7 @@ class L1Provider:
         agree: int = 1,
         schedule: tuple[float, ...] = NETWORK,
         deadline_s: float = 60.0,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """Raises ValueError: no endpoints, endpoints of two chains, or `agree` that two answers could reach."""
         ids = {endpoint.chain_id for endpoint in endpoints}
@@ -54,6 +56,11 @@ class L1Provider:
         self._chain_id = ids.pop()
         self._endpoints = list(endpoints)
         self._agree, self._schedule, self._deadline_s = agree, schedule, deadline_s
+        self._wall = wall
+        self.answered_at: float | None = None
+        """When a question was answered last, in Unix seconds; None: none was."""
+        self.problem = ""
+        """The code of what the last question came to nothing by; "": it was answered, or none was asked."""
 
     @property
     def chain_id(self) -> int:
@@ -154,14 +161,27 @@ class L1Provider:
         """Ask, and ask again by the schedule; after a rate limit not before the first endpoint is free again."""
         for wait_s in self._schedule:
             try:
-                return await once()
+                return await self._once(once, final)
             except SourceError as exc:
                 if isinstance(exc, (*final, MethodMissing)):
                     raise
                 log.info("asking again in %g s: %s", wait_s, exc)
                 rest_s = min(endpoint.rests_for_s for endpoint in self._endpoints)
                 await trio.sleep(max(wait_s, rest_s if isinstance(exc, RateLimited) else 0.0))
-        return await once()
+        return await self._once(once, final)
+
+    async def _once(self, once: Callable[[], Awaitable[T]], final: tuple[type[SourceError], ...]) -> T:
+        """Ask, and remember how that went: an unwelcome answer is one too."""
+        try:
+            answer = await once()
+        except SourceError as exc:
+            if not isinstance(exc, final):
+                self.problem = exc.code
+                raise
+            self.answered_at, self.problem = self._wall(), ""
+            raise
+        self.answered_at, self.problem = self._wall(), ""
+        return answer
 
     async def _first(self, ask: Callable[[Endpoint], Awaitable[T]], final: tuple[type[SourceError], ...]) -> T:
         failure: SourceError | None = None

@@ -260,13 +260,14 @@ class ResequenceView(Shape, frozen=True):
     """A re-sequencing that is under way, or the last one."""
 
     phase: str
-    first: int
-    """The first batch that is made anew."""
-    last: int
-    """The last one of those that were removed."""
+    first: int | None
+    """The first batch that was removed; null while that is not told."""
+    last: int | None
+    """The last one of them."""
     at: int | None
-    """The batch that is being made; null: done, or not begun."""
+    """The one that is being built again; null: done."""
     done: int
+    """Blocks of those batches, of `total`."""
     total: int
     detail: str = ""
 
