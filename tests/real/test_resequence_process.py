@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from contextlib import closing
 from functools import partial
 
 import pytest
@@ -10,8 +11,10 @@ import trio
 from attestrio.resequence.journal import Journal
 from attestrio.resequence.record import Phase
 from attestrio.sequencer.db import ChainDb
+from attestrio.sequencer.l1_store import L1Store, Rollback
+from attestrio.sequencer.rollbacks import not_obeyed
 from attestrio.sim.resequence_demo import CHAIN, KEPT
-from attestrio.stream.messages import BatchEnd, message_untrusted
+from attestrio.stream.messages import BatchEnd
 from processes import run, started
 from resequence_site import DemoSite, entries_of
 
@@ -25,12 +28,6 @@ def hashes(site):
     """Of all blocks in the database."""
     with ChainDb.open(site.data / CHAIN) as db:
         return [db.block_hash(number) for number in range(db.tip.number + 1)]
-
-
-def without_last_end(entries):
-    """A sequencer at work has ended its last batch only when the next one begins."""
-    last = entries[-1]
-    return entries[:-1] if isinstance(message_untrusted(last.type, last.data), BatchEnd) else entries
 
 
 def phase(site):
@@ -55,13 +52,68 @@ def test_a_rebuild_is_planned_made_and_repeated(tmp_path):
         ]
         assert (refused.returncode, "[resequence_needed]" in refused.stderr) == (2, True)
         assert ended.returncode == 0, ended.stderr
-        assert without_last_end(site.entries()) == entries_of(site.original)
+        assert site.entries() == entries_of(site.original)  # the last batch is open in both
         assert hashes(site) == before
         assert phase(site) is Phase.DONE
     idle = site.command(*AGAIN)
 
     assert idle.returncode == 0
     assert "nothing to re-sequence" in idle.stderr
+    assert site.entries() == entries_of(site.original)
+
+
+async def test_the_start_after_it_ends_the_batch_that_was_left_open(tmp_path):
+    site = DemoSite(tmp_path / "site", more="[build]\nempty_blocks = false\n")
+    site.unwind(KEPT)
+    assert (await trio.to_thread.run_sync(partial(site.command, *AGAIN))).returncode == 0
+    left = site.entries()
+
+    async with started("sequencer", "run", "-c", site.config) as sequencer:
+        await sequencer.wait_said("sequencer running")
+
+    *rest, end = site.entries()
+    assert left == rest == entries_of(site.original)
+    assert end.type == BatchEnd.TYPE
+
+
+def rolled_back_on_l1(folder):
+    """A site that hears L1, as far as it has it on disk: all leaves and a rollback, and nobody to ask."""
+    site = DemoSite(folder)
+    manager = "77" * 20
+    told = site.config.read_text()
+    heard = f'rpc_urls = ["http://127.0.0.1:1"]\nrollup_manager = "0x{manager}"'
+    site.config.write_text(told.replace('leaves = "l1_info.jsonl"', heard))
+    with closing(L1Store.open(site.data / "l1.db")) as store, store.transaction():
+        for leaf in site.plan.leaves:
+            store.put_leaf(leaf, 1)
+        store.put_rollback(Rollback(b"key", 1, KEPT))
+    return site
+
+
+def test_a_rollback_that_was_obeyed_by_hand_is_not_obeyed_again_after_it(tmp_path):
+    """The operator's way: stopped, rolled back on L1, unwound, built again; the next start goes on from there."""
+    site = rolled_back_on_l1(tmp_path / "site")
+    site.unwind(KEPT)
+
+    ended = site.command(*AGAIN)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "re-sequenced: 10 batches" in ended.stderr
+    assert site.entries() == entries_of(site.original)
+    with ChainDb.open(site.data / CHAIN) as db, closing(L1Store.open(site.data / "l1.db")) as store:
+        assert not_obeyed(db, store) == []
+
+
+def test_a_rollback_that_nobody_has_obeyed_yet_is_obeyed_before(tmp_path):
+    """One that came while the sequencer was stopped, and reaches further back than the operator went."""
+    site = rolled_back_on_l1(tmp_path / "site")
+    site.unwind(KEPT + 2)
+
+    ended = site.command(*AGAIN)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "re-sequenced: 10 batches after batch 3" in ended.stderr
+    assert site.entries() == entries_of(site.original)
 
 
 def test_a_plan_names_what_would_split_and_strictness_stops_there_with_everything_as_it_was(tmp_path):

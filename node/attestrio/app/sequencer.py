@@ -52,6 +52,7 @@ from attestrio.sequencer.l1_store import L1Store
 from attestrio.sequencer.lines import GrowingFile
 from attestrio.sequencer.metrics import SequencerMetrics
 from attestrio.sequencer.pool import Pool
+from attestrio.sequencer.rollbacks import obey_all
 from attestrio.sequencer.rpc import RpcSettings, SequencerRpc
 from attestrio.sequencer.runner import Pace, Rebuild, SequencerRunner
 from attestrio.sequencer.settings import Rules
@@ -133,7 +134,7 @@ async def run_sequencer(
                 url = await life.enter_async_context(served_page(page, parts.metrics, config.sequencer.metrics_bind))
             await parts.start_l1(nursery, sink)
             if resequence:
-                await parts.resequence()
+                await parts.resequence(sink, close=config.resequence.then == "build")
             rpc_url = None
             if config.rpc.bind:
                 parts.seen.rpc_url = rpc_url = await nursery.start(parts.serve_rpc)
@@ -266,17 +267,29 @@ class _Parts:
 
     # --- building again
 
-    async def resequence(self) -> Report:
-        """What `--resequence` stands for. Raises as `Resequencer.run`; a cancel leaves it for the next start."""
-        await self._catch_up_with_l1()
-        return await self.chain.change(self._rebuild, shield=False)
+    async def resequence(self, sink: L1Sink | None, *, close: bool) -> Report:
+        """What `--resequence` stands for. What L1 has rolled back is obeyed before, as it would be after it again.
 
-    def _rebuild(self, db: ChainDb) -> Report:
+        Args:
+          close: end the last batch, as whoever builds on has to; else the next start does that.
+
+        Raises as `obey` and `Resequencer.run`; a cancel leaves it for the next start.
+        """
+        await self._catch_up_with_l1()
+        if sink is not None:
+            store = sink.store
+            obeyed = await self.chain.change(lambda db: obey_all(db, store))
+            if obeyed is not None:
+                log.warning("%s", obeyed)
+        return await self.chain.change(lambda db: self._rebuild(db, close=close), shield=False)
+
+    def _rebuild(self, db: ChainDb, *, close: bool = True) -> Report:
         section = self._config.resequence
         self.seen.report = None
         options = Options(strict=section.strict, reuse_l1_info_index=section.reuse_l1_info_index)
         report = Resequencer(self._writer, self._rules, self.book, self._journal, options, tell=self._tell).run()
-        self._writer.align()
+        if close:
+            self._writer.align()
         self.seen.report = report
         for line in told(report):
             log.warning("%s", line)

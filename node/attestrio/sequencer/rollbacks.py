@@ -40,6 +40,12 @@ def not_obeyed(db: ChainDb, store: L1Store) -> list[Rollback]:
     return store.rollbacks(db.meta(OBEYED) or b"")
 
 
+def obey_all(db: ChainDb, store: L1Store) -> Obeyed | None:
+    """Those that are still to be obeyed; None: there are none. Raises as `obey`."""
+    waiting = not_obeyed(db, store)
+    return obey(db, waiting) if waiting else None
+
+
 def obey(db: ChainDb, rollbacks: Sequence[Rollback]) -> Obeyed:
     """Go back as far as any of them says, at least one. No block may be under way.
 

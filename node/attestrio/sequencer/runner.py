@@ -17,7 +17,7 @@ from attestrio.sequencer.intake import Intake
 from attestrio.sequencer.l1_info import L1Sink
 from attestrio.sequencer.leaves import Leaves, next_index
 from attestrio.sequencer.metrics import SequencerMetrics
-from attestrio.sequencer.rollbacks import Obeyed, not_obeyed, obey
+from attestrio.sequencer.rollbacks import Obeyed, obey_all
 from attestrio.sequencer.sealed import SealedBlock
 from attestrio.sequencer.settings import Rules
 from attestrio.sequencer.shared import SharedChain
@@ -228,8 +228,7 @@ class SequencerRunner:
         store = self._sink.store
 
         def work(db: ChainDb) -> Obeyed | None:
-            waiting = not_obeyed(db, store)
-            obeyed = obey(db, waiting) if waiting else None
+            obeyed = obey_all(db, store)
             if obeyed is not None and obeyed.unwound is not None:
                 self._builder.abandon()  # its batch is gone
             return obeyed
