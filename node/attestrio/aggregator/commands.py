@@ -111,7 +111,8 @@ async def _forget(state: AggregatorState, identifier: bytes) -> str:
     signed = len(state.signed.get(identifier, ()))
     if not signed and identifier not in state.claims and identifier not in state.dead:
         raise NothingSuch(f"no batch 0x{identifier.hex()} has been seen")
-    await state.forget([identifier])
+    if not await state.forget([identifier], lambda one: not state.is_live(one)):
+        raise NothingSuch("the batch has just been found on the chain")
     return f"it is given up, and its {signed} signatures with it"
 
 

@@ -45,16 +45,16 @@ class Garbage:
         for topic in (rows.UNKNOWN, rows.DEAD):  # first: a batch that is forgotten may be claimed anew
             while await state.journal.prune(topic, 0.0, PRUNE) == PRUNE:
                 await trio.lowlevel.checkpoint()
-        old = list(self._old())
+        old, forgotten = list(self._old()), 0
         for start in range(0, len(old), PAGE):
             # Looked at again: a reorg may have come while the page before was written.
-            page = [one for one in old[start : start + PAGE] if self._is_old(one)]
-            await state.forget(page)
-            state.metrics.collected.inc(len(page))
+            page = await state.forget(old[start : start + PAGE], self._is_old)
+            state.metrics.collected.inc(page)
+            forgotten += page
         await self._drop_replies()
-        if old:
-            log.info("%d batches forgotten that were answered %d blocks ago", len(old), self.settings.age_blocks)
-        return len(old)
+        if forgotten:
+            log.info("%d batches forgotten that were answered %d blocks ago", forgotten, self.settings.age_blocks)
+        return forgotten
 
     def _old(self) -> Iterator[bytes]:
         return (identifier for identifier in self.state.tasks if self._is_old(identifier))

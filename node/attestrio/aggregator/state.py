@@ -247,14 +247,20 @@ class AggregatorState(Memory):
         done = [one for one in identifiers if one in self.signed and self.is_finished(one)]
         await self._drop_signatures(done)
 
-    async def forget(self, identifiers: Iterable[bytes]) -> None:
-        """Drop everything about these batches, whatever they are: tasks, signatures, answers, claims."""
-        gone = list(dict.fromkeys(identifiers))
+    async def forget(self, identifiers: Iterable[bytes], still: Callable[[bytes], bool] = lambda _: True) -> int:
+        """Drop everything about these batches: tasks, signatures, answers, claims. How many they were.
+
+        Args:
+          still: whether a batch is (still) to be forgotten; asked when no other change of tasks is under way, since a
+            reorg may come while this waits for its turn.
+        """
         async with self._turn:
+            gone = [one for one in dict.fromkeys(identifiers) if still(one)]
             await self._drop_signatures(gone)
             for start in range(0, len(gone), MAX_PUTS):
                 await self._forget_part(gone[start : start + MAX_PUTS])
         self.touch(gone)
+        return len(gone)
 
     async def _forget_part(self, part: Sequence[bytes]) -> None:
         puts = [Put(table, one, None) for one in part for table in (rows.TASKS, rows.ANSWERS)]

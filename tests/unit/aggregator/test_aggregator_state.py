@@ -350,6 +350,33 @@ async def test_what_is_forgotten_leaves_no_row(tmp_path):
         assert memory_of(await loaded(journal)) == memory_of(state)
 
 
+async def test_a_batch_that_a_reorg_takes_back_in_time_is_not_forgotten(tmp_path):
+    async with journal_at(tmp_path) as inner, trio.open_nursery() as nursery:
+        journal, forgotten = Disturbed(inner), []
+        state = await loaded(journal, CollectSettings(confirmations=3))
+        await state.add_tasks([task_of(1, verified=6)])
+        await state.accept([junk(ONE, ROOT)])
+        await state.commit(lambda change: None, scanned=20)
+        assert state.is_finished(ONE)
+
+        async def forget():
+            forgotten.append(await state.forget([ONE], state.is_finished))
+
+        async def meanwhile(_):
+            journal.after = journal._nothing
+            nursery.start_soon(forget)
+            await trio.testing.wait_all_tasks_blocked()
+
+        journal.after = meanwhile
+        await state.void([ONE])
+        await trio.testing.wait_all_tasks_blocked()
+
+        assert forgotten == [0]
+        assert state.tasks[ONE].void
+        assert len(state.signed[ONE]) == 1
+        assert memory_of(await loaded(inner)) == memory_of(state)
+
+
 async def test_a_batch_that_was_dropped_is_asked_for_again_when_it_is_signed_again(tmp_path):
     """Operators go on sending what was dropped, within the same block and after a restart too."""
     async with journal_at(tmp_path) as journal:
