@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Final, NoReturn
 
 import trio
@@ -13,11 +14,13 @@ from attestrio.aggregator.rows import Evidence
 from attestrio.aggregator.server_metrics import ServerMetrics
 from attestrio.aggregator.state import Accepted, AggregatorState
 from attestrio.errors import PeerError, SourceError
+from attestrio.journal import Put
 
 log = logging.getLogger("attestrio.aggregator")
 
 TOGETHER: Final = 1_000  # signatures in one transaction
-MAX_EVIDENCE: Final = 1_000  # rows, for ever
+MAX_EVIDENCE: Final = 1_000  # rows; then the oldest make room
+MAX_OPERATOR_EVIDENCE: Final = 10  # rows under one operator id: anybody can cause one, so no id may crowd out others
 MAX_NOTES: Final = 64  # that wait to be written
 
 Pair = tuple[bytes, bytes]
@@ -48,7 +51,7 @@ class Recording:
         self._waiting: dict[AggregatorState, dict[Pair, _Write]] = {}
         self._under_way: dict[tuple[AggregatorState, Pair], _Write] = {}
         self._notes: dict[bytes, tuple[AggregatorState, Evidence]] = {}
-        self._kept: tuple[AggregatorState, set[bytes]] | None = None  # keys of the evidence in its journal
+        self._kept: tuple[AggregatorState, dict[bytes, float]] | None = None  # the evidence in its journal: key → when
         self._more = trio.Event()
 
     async def record(self, state: AggregatorState, accepted: Accepted) -> None:
@@ -75,11 +78,11 @@ class Recording:
         return write is not None and write.accepted == accepted
 
     def note(self, state: AggregatorState, accepted: Accepted, first: bytes, peer: str) -> None:
-        """Have a second, different signature kept as evidence, the first of its operator for this batch, if there is
-        room. It holds up nobody."""
+        """Have a second, different signature kept as evidence, the first of its operator for this batch. It holds up
+        nobody; of too many that come at once some are left out."""
         key = rows.signature_key(accepted.identifier, accepted.operator_id)
-        kept = self._kept[1] if self._kept is not None and self._kept[0] is state else set()
-        if len(kept) + len(self._notes) < MAX_EVIDENCE and len(self._notes) < MAX_NOTES and key not in kept:
+        kept = self._kept[1] if self._kept is not None and self._kept[0] is state else {}
+        if len(self._notes) < MAX_NOTES and key not in kept:
             self._notes.setdefault(key, (state, Evidence(first, accepted.point, state.clock(), peer)))
             self._more.set()
 
@@ -127,17 +130,30 @@ class Recording:
 
     async def _write_note(self, state: AggregatorState, key: bytes, evidence: Evidence) -> None:
         if self._kept is None or self._kept[0] is not state:
-            self._kept = state, {key for key, _ in await state.journal.scan(rows.EVIDENCE, MAX_EVIDENCE)}
+            found = await state.journal.scan(rows.EVIDENCE, MAX_EVIDENCE)
+            self._kept = state, {key: rows.unpack(raw, Evidence).at for key, raw in found}
         kept = self._kept[1]
-        if key in kept or len(kept) >= MAX_EVIDENCE:
+        if key in kept:
             return
-        await state.journal.put(rows.EVIDENCE, key, rows.pack(evidence))
-        kept.add(key)
+        gone = _to_make_room(kept, rows.operator_of(key))
+        puts = [Put(rows.EVIDENCE, key, rows.pack(evidence)), *(Put(rows.EVIDENCE, one, None) for one in gone)]
+        await state.journal.append(rows.UNKNOWN, (), put=puts)
+        for one in gone:
+            del kept[one]
+        kept[key] = evidence.at
         self._metrics.evidence.inc()
         log.warning(
             "batch 0x%s: a second signature under operator id 0x%s, from %s",
             rows.identifier_of(key).hex()[:16], rows.operator_of(key).hex()[:16], evidence.peer,
         )  # fmt: skip
+
+
+def _to_make_room(kept: Mapping[bytes, float], operator_id: bytes) -> list[bytes]:
+    """What goes for one more under this operator id: the oldest of its own, or else of all."""
+    own = [one for one in kept if rows.operator_of(one) == operator_id]
+    if len(own) >= MAX_OPERATOR_EVIDENCE:
+        return sorted(own, key=kept.__getitem__)[: len(own) - MAX_OPERATOR_EVIDENCE + 1]
+    return [min(kept, key=kept.__getitem__)] if len(kept) >= MAX_EVIDENCE else []
 
 
 def orphans_full() -> Unavailable:

@@ -8,11 +8,13 @@ from aligned_chain import OPERATORS, OTHER_SENDER, AlignedChain, Away, Disturbed
 from attestrio.aggregator import rows
 from attestrio.aggregator.desk import Absent, Desk
 from attestrio.aggregator.intake import candidate_untrusted
+from attestrio.aggregator.recording import MAX_EVIDENCE, MAX_OPERATOR_EVIDENCE
 from attestrio.aggregator.refusals import NilSignature, Unavailable, UnusablePoint, WrongIdentifier
 from attestrio.aggregator.rows import Evidence
 from attestrio.aggregator.settings import CollectSettings
 from attestrio.bls import G1, BadPoint, to_limbs
 from attestrio.gorpc.messages import Point
+from attestrio.journal import Put
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from server_world import office, response_of, task_of, told
@@ -269,6 +271,52 @@ async def test_a_second_answer_is_refused_without_pairing_and_kept_as_evidence(a
         assert kept.first == state.signed[IDENTIFIER][ONE.id] != kept.second
         assert kept.peer == "10.6.6.6:1234"
         assert place.counts("evidence") == 1
+
+
+def evidence_key(number, operator):
+    return rows.signature_key(number.to_bytes(32, "big"), operator)
+
+
+async def test_of_one_operator_only_the_newest_evidence_is_kept(autojump_clock, tmp_path):
+    async with office(tmp_path) as place:
+        for number in range(MAX_OPERATOR_EVIDENCE):
+            old = rows.pack(Evidence(b"1" * 64, b"2" * 64, float(MAX_OPERATOR_EVIDENCE - number), "peer"))
+            await place.journal.put(rows.EVIDENCE, evidence_key(number, ONE.id), old)
+        other = evidence_key(0, STRANGER.id)
+        await place.journal.put(rows.EVIDENCE, other, rows.pack(Evidence(b"1" * 64, b"2" * 64, 0.0, "peer")))
+        await place.term()
+        client = await place.client()
+        await told(client, response_of(ONE, 1))
+
+        await told(client, response_of(ONE, 1, signed=batch(2)[0]))
+        await trio.testing.wait_all_tasks_blocked()
+
+        kept = {key for key, _ in await place.journal.scan(rows.EVIDENCE, 100)}
+        oldest = evidence_key(MAX_OPERATOR_EVIDENCE - 1, ONE.id)
+        assert oldest not in kept
+        assert {other, rows.signature_key(IDENTIFIER, ONE.id)} < kept
+        assert len(kept) == MAX_OPERATOR_EVIDENCE + 1
+
+
+async def test_of_all_evidence_the_oldest_makes_room(autojump_clock, tmp_path):
+    async with office(tmp_path) as place:
+        puts = [
+            Put(rows.EVIDENCE, evidence_key(number, number.to_bytes(32, "big")),
+                rows.pack(Evidence(b"1" * 64, b"2" * 64, float(abs(number - 500)), "peer")))
+            for number in range(MAX_EVIDENCE)
+        ]  # fmt: skip
+        await place.journal.append(rows.UNKNOWN, (), put=puts)
+        await place.term()
+        client = await place.client()
+        await told(client, response_of(ONE, 1))
+
+        await told(client, response_of(ONE, 1, signed=batch(2)[0]))
+        await trio.testing.wait_all_tasks_blocked()
+
+        kept = {key for key, _ in await place.journal.scan(rows.EVIDENCE, 2 * MAX_EVIDENCE)}
+        gone = {put.key for put in puts} - kept
+        assert gone == {evidence_key(500, (500).to_bytes(32, "big"))}
+        assert len(kept) == MAX_EVIDENCE
 
 
 async def test_a_key_that_is_not_scanned_yet_is_waited_for(autojump_clock, tmp_path):
