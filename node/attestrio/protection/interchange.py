@@ -1,4 +1,4 @@
-"""Signing histories as a file, to carry a key from one host to another. Values and JSON; see docs/protection.md.
+"""Signing histories as a file, to carry a key from one host to another. Values and JSON; see docs/formats.md.
 
     {"format":"attestrio-protection","version":1,"chain_id":"270","attesters":[
      {"key":"attester:public:...","genesis":"genesis_hash:...","low_watermark":"6","votes":[

@@ -45,7 +45,7 @@ def history(*votes, low=None, key=KEY):
     return VoteHistory(GENESIS, key.public(), None if low is None else BatchNumber(low), votes)
 
 
-# --- a second reader, written from docs/protection.md alone
+# --- a second reader, written from docs/formats.md alone
 
 
 def need(fact):

@@ -723,7 +723,7 @@ async def test_a_vote_whose_receipt_was_lost_gets_one_when_it_is_asked_for_again
 
 
 def test_the_check_on_the_page_needs_nothing_of_ours(tmp_path, monkeypatch):
-    page = (Path(__file__).parents[3] / "docs" / "protection.md").read_text("utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "formats.md").read_text("utf-8")
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     closing = block.replace('open(name, "rb")', "Path(name).read_bytes().splitlines(True)")
