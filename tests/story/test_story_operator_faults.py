@@ -415,3 +415,34 @@ async def test_what_ended_long_ago_is_forgotten_and_what_waits_is_not(tmp_path, 
 
             assert await state.verdict(old) is None
             assert world.aggregator.signed() == [old]
+
+
+async def test_a_batch_whose_verifier_never_answers_is_missed_at_the_horizon(tmp_path, autojump_clock):
+    async with world_of(tmp_path, verifier=RecordedVerifier(), work=PATIENT) as world:
+        batch = world.post(b"proof")
+        world.chain.mine()
+
+        async with world.operator() as state:
+            await trio.sleep(30.0)
+            world.chain.mine(200)
+            await ended(state, 1)
+
+            verdict = await state.verdict(batch)
+            assert (verdict.ended, verdict.reason) == (Ended.MISSED, Reason.VERIFIER_FAILED)
+
+
+async def test_a_batch_that_a_reorg_takes_away_for_good_is_skipped_at_the_horizon(tmp_path, autojump_clock):
+    async with world_of(tmp_path, work=PATIENT, download=HASTY) as world:
+        world.chain.mine(20)
+        batch = world.post(b"proof")
+        world.chain.mine()
+        world.storage.answers.clear()
+
+        async with world.operator() as state:
+            await trio.sleep(20.0)
+            world.chain.reorg(1)
+            world.chain.mine(200)
+            await ended(state, 1)
+
+            verdict = await state.verdict(batch)
+            assert (verdict.ended, verdict.reason) == (Ended.SKIPPED, Reason.REORGED_AWAY)

@@ -32,6 +32,7 @@ PLACES = {
     "keys": "keys:app",
     "genesis": "genesis:app",
     "cert": "cert:app",
+    "batch": "batch:app",
     "config": "config:app",
     "protection": "protection:app",
     "receipt": "receipt:app",

@@ -68,16 +68,16 @@ COLUMNS: Final = "epoch, number, state, reason, ended_at, events, votes"
 
 
 class Ballot(msgspec.Struct, array_like=True):
-    """The votes for one number, some 12 bytes each: what repeats stands once, and times count from the first."""
+    """The votes for one number, some 10 bytes each: what repeats stands once, and times count from the first."""
 
     began: float
     hashes: list[bytes]
     peers: list[bytes]
     votes: list[tuple[int, int, int, int]]
-    """Index in the committee; ms after `began`; index in `hashes`; 0: nobody knows, -1: only in a certificate, else
+    """Index in the committee; µs after `began`; index in `hashes`; 0: nobody knows, -1: only in a certificate, else
     one above the index in `peers`."""
     deliveries: list[tuple[int, int]]
-    """Index in `peers`, ms after `began`."""
+    """Index in `peers`, µs after `began`."""
 
 
 Events = list[tuple[str, float, str, str]]
@@ -236,15 +236,15 @@ def _ballot(votes: Sequence[HeardVote], deliveries: Sequence[Delivery], committe
         via = -1 if vote.in_certificate else 0
         if vote.via is not None:
             via = 1 + peers.setdefault(vote.via.to_bytes(), len(peers))
-        ballot.votes.append((place, _ms(vote.at - began), which, via))
+        ballot.votes.append((place, _us(vote.at - began), which, via))
     for one in deliveries:
-        ballot.deliveries.append((peers.setdefault(one.peer.to_bytes(), len(peers)), _ms(one.at - began)))
+        ballot.deliveries.append((peers.setdefault(one.peer.to_bytes(), len(peers)), _us(one.at - began)))
     ballot.hashes, ballot.peers = list(hashes), list(peers)
     return ballot
 
 
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
+def _us(seconds: float) -> int:
+    return round(seconds * 1_000_000)
 
 
 def story_of(row: Row, of: EpochOf) -> BatchStory:
@@ -263,12 +263,12 @@ def story_of(row: Row, of: EpochOf) -> BatchStory:
         votes = tuple(
             HeardVote(
                 members[place].key,
-                ballot.began + ms / 1000,
+                ballot.began + us / 1_000_000,
                 peers[via - 1] if via > 0 else None,
                 hashes[which],
                 via < 0,
             )
-            for place, ms, which, via in ballot.votes
+            for place, us, which, via in ballot.votes
         )
-        deliveries = tuple(Delivery(peers[which], ballot.began + ms / 1000) for which, ms in ballot.deliveries)
+        deliveries = tuple(Delivery(peers[which], ballot.began + us / 1_000_000) for which, us in ballot.deliveries)
     return BatchStory(of, number, EndState(row.state), REASONS[row.reason], row.ended_at, events, votes, deliveries)

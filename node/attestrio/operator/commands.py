@@ -73,7 +73,7 @@ async def _retry(state: OperatorState, batch: Batch) -> str:
         raise NothingSuch("the batch is not waiting for anything")
     turn = verdict.turn + 1
     if verdict.signature:
-        again = replace(verdict, ended=Ended.SIGNED, reason=Reason.OK, detail="", turn=turn)
+        again = replace(verdict, ended=Ended.SIGNED, reason=Reason.OK, detail="", turn=turn, at=state.wall())
     else:
         again = Verdict(Ended.OPEN, Reason.OK, turn=turn)
     anew = Batch(batch.identifier, batch.row, again)
@@ -86,7 +86,7 @@ async def _retry(state: OperatorState, batch: Batch) -> str:
 async def _drop(state: OperatorState, batch: Batch) -> str:
     """Nothing more is done for it."""
     verdict, journal = batch.verdict or Verdict(Ended.OPEN, Reason.OK), state.journal
-    dropped = replace(verdict, ended=Ended.DROPPED, reason=Reason.DROPPED, detail="")
+    dropped = replace(verdict, ended=Ended.DROPPED, reason=Reason.DROPPED, detail="", at=state.wall())
     state.progress.finished(batch.key)
     put: Sequence[Put] = [put_verdict(batch.identifier, dropped), state.mark()]
     waiting = [topic for topic in (rows.WORK, rows.OUTBOX, rows.DEAD) if await _waits(state, topic, batch.key)]

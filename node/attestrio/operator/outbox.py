@@ -141,7 +141,8 @@ class Outbox:
         self._failures.pop(key, None)
         journal, verdict = self.state.journal, batch.verdict
         if verdict is not None and not verdict.acknowledged:
-            await journal.put(rows.VERDICTS, batch.identifier, rows.pack(replace(verdict, acknowledged=True)))
+            taken = replace(verdict, acknowledged=True, acknowledged_at=self.state.wall())
+            await journal.put(rows.VERDICTS, batch.identifier, rows.pack(taken))
         await journal.release(rows.OUTBOX, key, self.settings.resend_s)
 
     async def _again(self, key: bytes, result: str, said: str) -> None:
@@ -159,7 +160,7 @@ class Outbox:
         batch = await self.state.batch(rows.identifier_of(key))
         put = []
         if batch is not None and batch.verdict is not None:
-            verdict = replace(batch.verdict, reason=Reason.RESPONSE_REFUSED, detail=said)
+            verdict = replace(batch.verdict, reason=Reason.RESPONSE_REFUSED, detail=said, at=self.state.wall())
             put.append(put_verdict(batch.identifier, verdict))
         await self.state.journal.move(rows.OUTBOX, [key], rows.DEAD, put=put)
         self.state.changed.value += 1
@@ -183,7 +184,9 @@ class Outbox:
         if verdict.acknowledged:
             await self.state.journal.ack(rows.OUTBOX, [batch.key])
             return
-        missed = Verdict(Ended.MISSED, Reason.AGGREGATOR_AWAY, verdict.signature, turn=verdict.turn)
+        missed = Verdict(
+            Ended.MISSED, Reason.AGGREGATOR_AWAY, verdict.signature, turn=verdict.turn, at=self.state.wall()
+        )
         await self.state.journal.ack(rows.OUTBOX, [batch.key], put=[put_verdict(batch.identifier, missed)])
         self.state.ended(missed)
 

@@ -61,6 +61,10 @@ class OnChain(msgspec.Struct, frozen=True, array_like=True):
     """A reorg took the batch off the chain, and it has not come back."""
     round: int = 0
     """How often a reorg took BatchVerified back: then everything begins again, under new keys."""
+    seen_at: float = 0.0
+    """When this operator first heard of it: Unix seconds; 0: written by a release that did not note it. So below."""
+    responded_at: float = 0.0
+    """When it heard of BatchVerified."""
 
 
 class Verdict(msgspec.Struct, frozen=True, array_like=True):
@@ -75,6 +79,10 @@ class Verdict(msgspec.Struct, frozen=True, array_like=True):
     """The aggregator has taken the response at least once."""
     turn: int = 0
     """How often a command had it tried anew."""
+    at: float = 0.0
+    """When it was found out."""
+    acknowledged_at: float = 0.0
+    """When the aggregator took the response first."""
 
     @property
     def final(self) -> bool:

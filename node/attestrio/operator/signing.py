@@ -31,7 +31,8 @@ class ResponseRecord:
         new = verdict is None or verdict.ended is not Ended.SIGNED
         if verdict is None or new:
             signature = encode_g1(self._secret.sign(batch.identifier))
-            verdict = Verdict(Ended.SIGNED, Reason.OK, signature, turn=verdict.turn if verdict else 0)
+            turn = verdict.turn if verdict else 0
+            verdict = Verdict(Ended.SIGNED, Reason.OK, signature, turn=turn, at=self._state.wall())
         response = Work(rows.OUTBOX, [Item(batch.key)])
         await self._done(batch, verdict, [response])
         if new:
@@ -39,7 +40,8 @@ class ResponseRecord:
 
     async def end(self, batch: Batch, ended: Ended, reason: Reason, detail: str = "") -> None:
         """The batch is not signed, and why. Work that waits for it is done."""
-        verdict = Verdict(ended, reason, detail=detail[:200], turn=batch.verdict.turn if batch.verdict else 0)
+        turn = batch.verdict.turn if batch.verdict else 0
+        verdict = Verdict(ended, reason, detail=detail[:200], turn=turn, at=self._state.wall())
         await self._done(batch, verdict, ())
         self._state.ended(verdict)
 

@@ -121,9 +121,13 @@ class _Change:
         root, sender = told["batchMerkleRoot"], told["senderAddress"]
         identifier = identifier_hash(root, sender)
         row = OnChain(root, sender, one.block.number, one.index, told["batchDataPointer"][: rows.MAX_POINTER])
+        row = replace(row, seen_at=self._state.wall())
         known = await self._known(identifier)
         if known is not None:
-            row = replace(row, responded=known.row.responded, round=known.row.round)
+            row = replace(
+                row, responded=known.row.responded, round=known.row.round, seen_at=known.row.seen_at,
+                responded_at=known.row.responded_at,
+            )  # fmt: skip
         self._batches[identifier] = Batch(identifier, row, None if known is None else known.verdict)
         self._recent[one.key] = rows.pack(Recent(identifier, False))
         self._work.add(identifier)
@@ -132,7 +136,7 @@ class _Change:
         batch = await self._known(identifier_hash(told["batchMerkleRoot"], told["senderAddress"]))
         if batch is None:  # posted before the first block that is scanned
             return
-        self._now(batch, responded=int(one.block.number))
+        self._now(batch, responded=int(one.block.number), responded_at=self._state.wall())
         self._recent[one.key] = rows.pack(Recent(batch.identifier, True))
         self._answered.append(batch.key)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from trio_util import AsyncValue
@@ -36,8 +38,9 @@ class Batch:
 class OperatorState:
     """Rows by name, and the progress made from them. Construct one, then `load`."""
 
-    def __init__(self, journal: Journal, metrics: OperatorMetrics) -> None:
-        self.journal, self.metrics = journal, metrics
+    def __init__(self, journal: Journal, metrics: OperatorMetrics, wall: Callable[[], float] = time.time) -> None:
+        """`wall` is Unix time in seconds, to be shown."""
+        self.journal, self.metrics, self.wall = journal, metrics, wall
         self.progress = Progress(Watermark(0))
         self.busy: set[bytes] = set()
         """Keys of work that somebody does at this moment."""

@@ -96,7 +96,7 @@ class QCFinder:
             passed, told = told, status.next_batch
             self.duty.end_below(told if passed is None else passed)
             if passed is not None:
-                self.duty.record(passed, Step.SUBMITTED, detail=f"the main node went on to batch {told}")
+                self.duty.record(passed, Step.SUBMITTED, detail=f"it went on to batch {told}")
                 why = self._why_passed(passed)  # before the floor moves: the votes are still here
             self._move_floor(progress)
 

@@ -5,6 +5,7 @@ import logging
 import pytest
 import trio
 from attestrio.batches import BatchKeeper
+from attestrio.batches.chain import ChainContradicts, NotOnChain
 from attestrio.duty import DutyLog, EndState, Reason, Step
 from attestrio.errors import SourceError
 from attestrio.roles import Batch, BatchHash, BatchNumber, BatchQC, GenesisHash
@@ -75,6 +76,16 @@ async def test_it_asks_until_the_batch_is_known_whatever_goes_wrong(nursery, aut
         Reason.BATCH_NOT_PERSISTED, Reason.SOURCE_FAILED, Reason.BATCH_NOT_PERSISTED, Reason.OK,
     ]  # fmt: skip
     assert [record.getMessage() for record in caplog.records] == ["batch 7: not obtained, asking again every 1 s: away"]
+
+
+async def test_a_batch_that_ethereum_does_not_have_says_so_and_one_it_contradicts_too(nursery, autojump_clock):
+    contradicted = ChainContradicts(batch(7), BatchHash(b"\x77" * 32))
+    node = Node(ScriptedBatches(NotOnChain(BatchNumber(7)), contradicted, "known"))
+
+    await node.start(nursery, told=7)
+    await node.store.wait_until_persisted(BatchNumber(7))
+
+    assert node.reasons(7) == [Reason.NOT_ON_CHAIN, Reason.CHAIN_CONTRADICTS, Reason.OK]
 
 
 async def test_nothing_is_asked_before_a_number_is_known(nursery, autojump_clock):

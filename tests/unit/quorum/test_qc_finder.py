@@ -326,6 +326,31 @@ async def test_certificate_known_from_before_a_restart_is_not_announced_again(nu
     assert node.store.kept == {7: known}
 
 
+async def test_certificate_that_is_stored_already_is_said_to_be_known(nursery):
+    node = Node(first_batch=7, told=7)
+    node.store.arrive(7)
+    node.store.kept[7] = BatchQC(batch(7), {key.public(): vote(key, 7).signature for key in KEYS[:9]})
+
+    await started(nursery, node)
+    await node.voted(7)
+
+    events = node.duty.timeline(BatchNumber(7))
+    assert [event.reason for event in events if event.step is Step.CERTIFIED] == [Reason.QC_KNOWN]
+    assert node.duty.end_state(BatchNumber(7)) is EndState.CERTIFIED
+
+
+async def test_batch_the_status_went_past_is_submitted_and_what_was_open_below_it_ends(nursery):
+    node = await started(nursery, Node(told=5))
+    node.duty.record(BatchNumber(3), Step.TOLD, Reason.DISSENT, "somebody about the batch")
+
+    await node.told(6)
+
+    submitted = node.duty.timeline(BatchNumber(5))[-1]
+    assert (submitted.step, submitted.detail) == (Step.SUBMITTED, "it went on to batch 6")
+    assert node.duty.end_reason(BatchNumber(3)) is Reason.QC_ELSEWHERE
+    assert node.duty.end_state(BatchNumber(5)) is EndState.OPEN  # its votes may still come
+
+
 async def test_batch_the_network_left_behind_ends_as_certified_elsewhere(nursery):
     node = await started(nursery, Node(told=5))
 
