@@ -11,6 +11,7 @@ from attestrio.app.aggregator_config import LAYOUT as AGGREGATOR
 from attestrio.app.operator_config import LAYOUT as OPERATOR
 from attestrio.app.sequencer_config import LAYOUT as SEQUENCER
 from attestrio.config import NodeConfig, unused_environment
+from processes import environment
 from suite import needs
 from supervisor import UNITS, Unit
 
@@ -76,6 +77,23 @@ def test_systemd_finds_the_service_well_shut_in(path, tmp_path):
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout[-300:] + done.stderr  # above an exposure of 2.0 of 10
+
+
+@pytest.mark.slow
+@pytest.mark.real
+@pytest.mark.parametrize("name", sorted(UNUSED))
+def test_the_command_of_a_unit_is_understood_and_says_what_its_configuration_lacks(name, tmp_path):
+    role = name.removeprefix("attestrio-")
+    shipped = UNITS.parent / f"{role}.toml"
+    command = Unit(f"{name}.service").command(
+        {"/usr/local/bin/attestrio": PROGRAM, f"/etc/attestrio/{role}.toml": str(shipped), "%S": str(tmp_path)}
+    )
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment())
+
+    assert done.returncode == 2
+    assert "[usage]" not in done.stderr
+    assert re.search(r"(main_node\.url|genesis\.json|ecdsa\.|bls\.|l1\.|chain\.)", done.stderr), done.stderr
 
 
 def test_every_role_has_a_unit_that_runs_it():

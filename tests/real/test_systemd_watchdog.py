@@ -67,3 +67,20 @@ def test_a_node_that_is_told_to_stop_says_so_and_ends_in_order(supervisor):
 
     assert supervisor.wait_told("STOPPING=1")
     assert supervisor.process.wait(20) == 128 + signal.SIGTERM
+
+
+def test_a_copy_of_a_stream_is_at_work_while_its_server_is_away(tmp_path):
+    unit = Unit("attestrio-stream.service")
+    words = unit.command({"${UPSTREAM}": "127.0.0.1:9", "${BIND}": "127.0.0.1:0", "%S/attestrio-stream": str(tmp_path)})
+    env = {"WATCHDOG_USEC": str(int(LIMIT_S * 1e6))}
+    supervisor = Supervisor(unit, [sys.executable, "-c", HANGS, *words[1:]], tmp_path, env)
+    try:
+        supervisor.start()
+
+        assert supervisor.wait_ready()
+        assert not supervisor.watch(for_s=2 * LIMIT_S)
+        supervisor.process.send_signal(signal.SIGTERM)
+        assert supervisor.wait_told("STOPPING=1")
+        assert supervisor.process.wait(20) == 128 + signal.SIGTERM
+    finally:
+        supervisor.close()
