@@ -1,4 +1,4 @@
-"""A public test network, rolled back to batch 2 and rebuilt: every entry is what it was."""
+"""A public test network, rolled back to batch 2, and then to batch 1, and rebuilt: every entry is what it was."""
 
 from __future__ import annotations
 
@@ -59,6 +59,15 @@ def test_chain_779_comes_out_entry_by_entry(chain_779, capsys):
     assert report.audit.ok
     assert (report.old_batches, report.old_blocks, report.new_batches) == (99, 11_126, 99)
     assert report.audit.same_hashes == 11_126
+
+    gone = chain_779.db.unwind_to_batch(1)  # the whole of it, from the other end
+    again = chain_779.run()
+
+    assert (gone.batches, gone.blocks) == (100, again.old_blocks)
+    assert (again.old_batches, again.new_batches) == (100, 100)
+    assert again.audit.same_hashes == again.old_blocks == 11_316
+    assert again.audit.ok
+    assert chain_779.entries() == before
     with capsys.disabled():
         print(f"\nchain 779 rebuilt in {took:.1f} s: {report.old_blocks / took:,.0f} blocks/s")
 
