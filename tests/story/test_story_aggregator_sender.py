@@ -10,7 +10,7 @@ from attestrio.aggregator.rows import Phase
 from attestrio.aggregator.settings import FeeSettings, SenderSettings
 from attestrio.errors import SourceError
 from attestrio.kit.jsonrpc import RpcFailed
-from sender_world import GAS, Killed, revert, settle, world_of
+from sender_world import BLOCK_S, GAS, Killed, revert, settle, world_of
 
 BASE = 10**9
 
@@ -448,6 +448,40 @@ async def test_a_dear_transaction_that_every_pool_has_forgotten_blocks_nobody(tm
         world.chain.refuses.clear()
         await world.until(all_are(world, Phase.CONFIRMED))
         assert world.chain.failures() == []
+
+
+async def test_a_gap_is_left_for_a_batch_that_is_being_prepared_but_not_for_ever(tmp_path, autojump_clock):
+    async with world_of(tmp_path) as world, world.running():
+        batch = world.post(1)
+        world.chain.gates[batch] = trio.Event()
+        await world.block(2)
+        assert world.state.busy == {batch}
+        world.sender.steps.nonces.take(1, b"b" * 32, BASE)
+
+        await trio.sleep(BLOCK_S - 1.0)
+        assert world.chain.sent == []
+        await trio.sleep(5.0)
+
+        assert [(tx.nonce, tx.identifier) for _, tx in world.chain.sent] == [(0, None)]
+
+
+@pytest.mark.parametrize(("verified", "head", "phase"), [
+    (2, 3, Phase.MINED), (2, 5, Phase.CONFIRMED), (-1, 2, Phase.MINED), (-1, 3, Phase.CONFIRMED),
+])  # fmt: skip
+async def test_an_answer_is_final_when_its_receipt_and_its_event_are_deep_enough(
+    tmp_path, autojump_clock, verified, head, phase
+):
+    """Both are counted from where the answer was mined. They may differ: a reorg moves one before the other is read."""
+    async with world_of(tmp_path) as world, world.running():
+        batch = world.post(1)
+        await world.until(lambda: (row := world.answer(batch)) is not None and row.phase is Phase.MINED)
+        world.state.busy.add(batch)  # so that the sender keeps off it
+        block, _ = world.answer(batch).mined
+        await world.state.commit(lambda change: change._now(batch, verified=block + verified), scanned=block + head)
+
+        await world.sender.steps.confirm(batch)
+
+        assert world.answer(batch).phase is phase
 
 
 async def test_a_nonce_that_a_batch_takes_meanwhile_is_not_filled(tmp_path, autojump_clock):

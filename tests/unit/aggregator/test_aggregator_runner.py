@@ -6,6 +6,7 @@ import pytest
 import trio
 from aligned_chain import CONTRACTS, OPERATORS, SENDER, AlignedChain, Disturbed, batch, root_of
 from attestrio.aggregator import rows
+from attestrio.aggregator.desk import Absent
 from attestrio.aggregator.errors import JournalOfAnotherContract
 from attestrio.aggregator.runner import LEAD, AggregatorRunner
 from attestrio.aggregator.settings import USUAL
@@ -25,9 +26,13 @@ LEAD_S = 0.3
 
 
 class NothingToSend:
-    """An account that is never asked for anything, because no batch reaches its quorum here."""
+    """An account that is asked for nothing but its balance, because no batch reaches its quorum here."""
 
     address = Address(b"\xaa" * 20)
+
+    async def balance(self):
+        await trio.lowlevel.checkpoint()
+        return 1
 
 
 @asynccontextmanager
@@ -123,6 +128,11 @@ async def test_a_store_that_went_away_ends_the_term_and_the_next_one_has_everyth
         with pytest.raises(CallFailed, match="temporary:"):
             await client.call(PROCESS_SIGNED_TASK_RESPONSE, response(2, OPERATORS[0]))
         await serving.core.wait_value(lambda core: core is None)
+        said = ""
+        while said != f"temporary: {Absent.STORE_AWAY}":  # what is said before depends on how far the next term came
+            with pytest.raises(CallFailed) as refused:
+                await client.call(PROCESS_SIGNED_TASK_RESPONSE, response(2, OPERATORS[0]))
+            said = refused.value.text
         door.before = calm
         after = await serving.core.wait_value(lambda core: core is not None)
 
