@@ -1,4 +1,4 @@
-"""Writes errors.md, reasons.md and metrics.md, which are made from the code: run it after adding to one of them.
+"""Writes errors.md, reasons.md, events.md and metrics.md, which are made from the code: run it after adding to one.
 
 `tests/test_docs.py` compares. All are tables, so that a code found in a log or a metric leads to its line.
 """
@@ -36,6 +36,7 @@ from attestrio.duty import Reason
 from attestrio.errors import NodeError, PeerError, SafetyError, SetupError, SourceError
 from attestrio.journal import SqliteJournal
 from attestrio.kit.blocking import inline
+from attestrio.kit.events import FIELDS, EventName
 from attestrio.kit.metrics import MetricDoc, Metrics
 from attestrio.l1.api import Address, BlockNumber
 from attestrio.l1.endpoint import Endpoint
@@ -125,6 +126,30 @@ def reasons_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def events_page() -> str:
+    """docs/events.md."""
+    lines = [
+        "# Events",
+        "",
+        "Made by `docs/generate.py` from `attestrio.kit.events`. These log records have a stable `name` and stable",
+        "fields in JSON and logfmt (`--log-format`, or `[log] format`); the text in `event` is for people and may",
+        'change. To see those of level debug: `[log] levels = { "attestrio.duty" = "debug" }`.',
+        "Alerts belong on metrics, which are complete; a log may be cut off.",
+        "",
+        "| field | means |",
+        "|---|---|",
+        *(f"| `{field}` | {meaning} |" for field, meaning in FIELDS.items()),
+        "",
+        "| name | level | fields | means |",
+        "|---|---|---|---|",
+        *(
+            f"| `{one.value}` | {one.level} | {', '.join(f'`{field}`' for field in one.fields)} | {one.meaning} |"
+            for one in EventName
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def metrics() -> tuple[MetricDoc, ...]:
     """What the registry of a node holds once it runs: one that serves, signs, shows a page, and asks several main
     nodes and Ethereum."""
@@ -199,7 +224,7 @@ def metrics_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"errors.md": errors_page, "reasons.md": reasons_page, "metrics.md": metrics_page}
+PAGES = {"errors.md": errors_page, "reasons.md": reasons_page, "events.md": events_page, "metrics.md": metrics_page}
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from attestrio.configuring import (
     BadConfig,
     Key,
     Layout,
+    LogSection,
     Origin,
     Secret,
     Section,
@@ -25,6 +26,7 @@ __all__ = [
     "MAX_KEY_FILE",
     "MAX_NUMBER",
     "BadConfig",
+    "LogSection",
     "NodeConfig",
     "Secret",
     "Section",
@@ -218,12 +220,6 @@ class WebSection(Section, frozen=True):
         check_address(self.bind, "bind", lowest_port=0)
         Names(self.names)
         checked_hosts(self.hosts)
-
-
-class LogSection(Section, frozen=True):
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "console", "json"] = "auto"
-    """auto: console on a terminal, JSON otherwise."""
 
 
 class NodeConfig(Section, frozen=True):

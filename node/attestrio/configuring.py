@@ -8,11 +8,12 @@ from the TOML file itself. Relative paths in a file are taken from the folder of
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 import msgspec
 
@@ -20,6 +21,8 @@ from attestrio.errors import SetupError
 from attestrio.kit.files import read_bounded
 
 PREFIX = "ATTESTRIO_"
+TABLES = frozenset({("log", "levels")})
+"""Keys with named values, which environment and flags give as name=value, separated by commas."""
 MAX_FILE = 1 << 20  # bytes of a configuration; one with every key has about 2,000
 MAX_NUMBER = (1 << 63) - 2  # of the store, of batches; also more than anybody keeps
 MAX_SECONDS = 1_000_000_000  # some 30 years: a time without end is a slip
@@ -59,6 +62,26 @@ class Secret(str):
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of all sections: frozen, and strict about keys."""
+
+
+LogFormat = Literal["auto", "console", "json", "logfmt"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LOGGER = re.compile(r"(attestrio|trio)(\.[A-Za-z0-9_]+)*")
+
+
+class LogSection(Section, frozen=True):
+    """What every configuration says of logs."""
+
+    level: LogLevel = "info"
+    format: LogFormat = "auto"
+    """auto: console on a terminal, JSON otherwise."""
+    levels: dict[str, LogLevel] = {}
+    """Levels of single parts, by the names that stand in `logger`; in the environment name=level,name=level."""
+
+    def __post_init__(self) -> None:
+        for name in self.levels:
+            if not LOGGER.fullmatch(name):
+                raise ValueError(f"levels: no part is called {name}; names begin with attestrio or trio")
 
 
 def positive(**values: float | None) -> None:
@@ -134,7 +157,7 @@ class Layout(Generic[Root]):
         layers = [("environment", self._from_env(env or {})), ("flag", self._from_flags(overrides or {}))]
         for name, layer in layers:
             for (section, key), text in layer.items():
-                table.setdefault(section, {})[key] = _list(text) if (section, key) in self.lists else text
+                table.setdefault(section, {})[key] = self._value((section, key), text)
                 origin[section, key] = name
                 self._convert(table, name, strict=False)  # here, so that the error names its source
         made = self._convert(table, str(path or "defaults"), strict=False)
@@ -186,6 +209,12 @@ class Layout(Generic[Root]):
                 instead = f"use {env_name(*known[name])}"
                 raise BadConfig("flag", f"a secret on the command line is seen by everybody: {instead}")
         return {known[name]: text for name, text in overrides.items()}
+
+    def _value(self, key: Key, text: str) -> object:
+        if key in TABLES:
+            pairs = (one.partition("=") for one in _list(text))
+            return {name.strip(): value.strip() for name, _, value in pairs}
+        return _list(text) if key in self.lists else text
 
     def _convert(self, table: dict[str, Any], source: str, *, strict: bool) -> Root:
         self._refuse_unknown(table, source)

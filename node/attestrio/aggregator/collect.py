@@ -26,6 +26,7 @@ from attestrio.aggregator.tally import Tally, tally
 from attestrio.bls import G1, G2, BadPoint, g1_from_bytes_untrusted, sum_g1, sum_g2, verify
 from attestrio.errors import SourceError
 from attestrio.kit.blocking import RunBlocking, in_thread
+from attestrio.kit.events import EventName, named
 
 log = logging.getLogger("attestrio.aggregator")
 
@@ -162,7 +163,10 @@ class Collector:
             self._drop(identifier)
             return
         if identifier not in self._windows and identifier not in self.ready:
-            log.info("batch 0x%s has a quorum: %s", identifier.hex()[:16], count)
+            log.info(
+                "batch 0x%s has a quorum: %s", identifier.hex()[:16], count,
+                extra=named(EventName.ANSWER_QUORUM, batch=f"0x{identifier.hex()}"),
+            )  # fmt: skip
             state.metrics.quorums.inc()
             state.metrics.quorum_s.observe(now - since)
             self._windows[identifier] = now + self._window_left_s(identifier)

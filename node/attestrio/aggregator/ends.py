@@ -23,6 +23,7 @@ from attestrio.aggregator.settings import SenderSettings
 from attestrio.aggregator.spending import count_spent
 from attestrio.aggregator.state import AggregatorState
 from attestrio.errors import SourceError
+from attestrio.kit import events
 from attestrio.l1.api import TxHash
 
 log = logging.getLogger("attestrio.aggregator")
@@ -190,7 +191,12 @@ class Ends:
             self.nonces.free(row.nonce, identifier)
         await self._write(identifier, phases.confirmed(row, self.state.clock()))
         await self.state.finish([identifier])
-        self.metrics.settled.labels("us" if transaction else "others").inc()
+        whose = "us" if transaction else "others"
+        self.metrics.settled.labels(whose).inc()
+        log.info(
+            "batch %s: its answer is final", named(identifier),
+            extra=events.named(events.EventName.ANSWER_ENDED, batch=f"0x{identifier.hex()}", reason=whose),
+        )  # fmt: skip
         self.forget(identifier)
 
     # --- the rest

@@ -7,8 +7,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from attestrio.app.aligned_config import L1Section as AlignedL1Section
-from attestrio.app.aligned_config import LogSection, refuse_no_address
-from attestrio.configuring import BadConfig, Layout, Origin, Secret, Section, not_negative, positive
+from attestrio.app.aligned_config import refuse_no_address
+from attestrio.configuring import BadConfig, Layout, LogSection, Origin, Secret, Section, not_negative, positive
 
 NAMESPACE: Final = re.compile("[A-Za-z0-9_.-]{1,64}")
 

@@ -1,9 +1,9 @@
-"""What the configurations of Aligned's roles have in common: which chain and contract, and how to log."""
+"""What the configurations of Aligned's roles have in common: which chain and contract."""
 
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from typing import Final
 
 from attestrio.configuring import Section, not_negative, positive
 
@@ -36,12 +36,6 @@ class L1Section(Section, frozen=True):
         if self.agree != 1 and not len(self.rpc_urls) // 2 < self.agree <= len(self.rpc_urls):
             raise ValueError(f"agree = {self.agree} of {len(self.rpc_urls)} rpc_urls: has to be 1, or more than half")
         refuse_no_address(manager=self.manager)
-
-
-class LogSection(Section, frozen=True):
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "console", "json"] = "auto"
-    """auto: console on a terminal, JSON otherwise."""
 
 
 def refuse_no_address(**values: str | None) -> None:

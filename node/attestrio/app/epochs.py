@@ -19,6 +19,7 @@ from attestrio.attester.api import VoteSigner
 from attestrio.batches.api import KnowsFirstBatch
 from attestrio.duty import EpochOf
 from attestrio.errors import SafetyError, SourceError
+from attestrio.kit.events import EventName, named
 from attestrio.mainnode.server import MainNodeServer
 from attestrio.protection.clone import CloneGuard, CloneSeen
 from attestrio.protection.commands import Verb
@@ -78,7 +79,10 @@ class Epochs:
             lasted_s = trio.current_time() - began
             cause = cause_of(ended)
             assert cause is not None  # of all others `_run_one` raises
-            log.warning("epoch %d ended (%s): %s", row.id, cause, ended)
+            log.warning(
+                "epoch %d ended (%s): %s", row.id, cause, ended,
+                extra=named(EventName.EPOCH_ENDED, epoch=row.id, reason=cause),
+            )  # fmt: skip
             self.parts.counts.epoch_ended(cause)
             self._listened = self._listened or lasted_s >= self.parts.config.protection.listen_s
             genesis = await succession.after(genesis, ended)
@@ -132,6 +136,10 @@ class Epochs:
         signer = None if guard is None else self._signer(row.id, guard, genesis.attesters)
 
         def started() -> None:
+            log.info(
+                "epoch %d begins (%s) under %s", row.id, row.cause, genesis_hash.to_text(),
+                extra=named(EventName.EPOCH_BEGAN, epoch=row.id, hash=genesis_hash.to_text(), reason=row.cause),
+            )  # fmt: skip
             if self.server is not None:
                 self.server.show(epoch.store, genesis)
             announce()

@@ -18,6 +18,7 @@ from attestrio.app.seen import Seen
 from attestrio.attester.api import VoteSigner
 from attestrio.duty import DutyLog, Reason, Step
 from attestrio.errors import SourceError
+from attestrio.kit.events import EventName, named
 from attestrio.kit.metrics import Metrics
 from attestrio.protection.epochs import EpochCause
 from attestrio.quorum.refusals import VotesAdded, VotesRefused
@@ -96,7 +97,10 @@ class NodeMetrics:
             self._certificates.inc()
             self._certified.set(newest)
             self._seen.stored(number)
-            log.info("batch %d certified by %d votes", number, len(certificate.signatures))
+            log.info(
+                "batch %d certified by %d votes", number, len(certificate.signatures),
+                extra=named(EventName.BATCH_CERTIFIED, batch=int(number), hash=certificate.batch.hash.to_text()),
+            )  # fmt: skip
 
         return stored
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from attestrio.app.aligned_config import L1Section, LogSection
-from attestrio.configuring import BadConfig, Layout, Origin, Secret, Section, positive
+from attestrio.app.aligned_config import L1Section
+from attestrio.configuring import BadConfig, Layout, LogSection, Origin, Secret, Section, positive
 from attestrio.gorpc.client import GoRpcClient
 from attestrio.gorpc.errors import BadServerAddress
 from attestrio.operator.batch import MAX_BYTES, SYSTEMS

@@ -6,8 +6,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from attestrio.app.aligned_config import LogSection, refuse_no_address
-from attestrio.configuring import BadConfig, Layout, Origin, Section, not_negative, positive
+from attestrio.app.aligned_config import refuse_no_address
+from attestrio.configuring import BadConfig, Layout, LogSection, Origin, Section, not_negative, positive
 from attestrio.sequencer.settings import BATCH_SEAL_S, BLOCK_SEAL_S, DATA_BUDGET
 from attestrio.zkevm.counters import LETTERS
 from attestrio.zkevm.counters.batch import SMT_FACTOR

@@ -21,7 +21,7 @@ from attestrio.app.aggregator_config import LAYOUT, AggregatorConfig, lacking
 from attestrio.app.aggregator_tell import tell
 from attestrio.app.aligned_yaml import Imported, import_yaml
 from attestrio.cli.config import ConfigFile, Overrides, overrides
-from attestrio.cli.logs import set_up_logs
+from attestrio.cli.logs import LogFormatFlag, follow_config
 from attestrio.cli.output import Output
 from attestrio.cli.signals import until_signal
 from attestrio.cli.standing import aggregator_line
@@ -46,7 +46,12 @@ R = TypeVar("R")
 
 @app.command
 def run(
-    *, config: ConfigFile = None, set_: Overrides = (), data_dir: DataDirFlag = None, output: Output = Output()
+    *,
+    config: ConfigFile = None,
+    set_: Overrides = (),
+    data_dir: DataDirFlag = None,
+    log_format: LogFormatFlag = None,
+    output: Output = Output(),
 ) -> int:
     """Run an aggregator until SIGTERM or SIGINT; logs go to stderr. With a shared journal it stands by while another
     one leads.
@@ -54,7 +59,7 @@ def run(
     Example: attestrio aggregator run --config configs/aggregator.toml
     """
     made = load(config, set_, data_dir)
-    set_up_logs("json" if output.json else made.log.format, made.log.level)
+    follow_config(made.log, log_format, as_json=output.json)
     for name in LAYOUT.unused_environment(os.environ):
         log.warning("the environment variable %s names no key", name)
     return trio.run(until_signal, partial(run_logged, partial(run_aggregator, made), made.aggregator.data_dir))

@@ -21,7 +21,7 @@ from rich.live import Live
 from rich.table import Table
 
 from attestrio.app import RunningNode
-from attestrio.cli.logs import set_up_logs
+from attestrio.cli.logs import LogFormatFlag, set_up_logs
 from attestrio.cli.output import Output, Usage, say
 from attestrio.cli.signals import until_signal
 from attestrio.errors import PeerError, SafetyError, SetupError
@@ -96,13 +96,14 @@ def devnet(
         str | None,
         Parameter(help="HOST:PORT of the main node's page; the attesters' are at the ports above. 0: free ports."),
     ] = None,
+    log_format: LogFormatFlag = None,
     output: Output = Output(),
 ) -> int:
     """Run a whole network: a main node, attesters that poll it over HTTP, a batch every second, votes, certificates.
 
     Example: attestrio devnet --batches 5
     """
-    set_up_logs("auto", "warning")
+    set_up_logs(log_format or "auto", "warning")
     if aligned:
         refuse_beside("--aligned", {"--chain": chain, "--data-dir": data_dir, "--attesters": attesters, "--web": web})
         from attestrio.cli.devnet_aligned import run_aligned  # here, because its imports take half a second

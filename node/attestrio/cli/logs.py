@@ -5,11 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
 
 import structlog
+from cyclopts import Parameter
 
-Format = Literal["auto", "console", "json"]
+from attestrio.configuring import LogFormat, LogSection
+from attestrio.kit.events import NAMED
+
+LogFormatFlag = Annotated[
+    Literal["auto", "console", "json", "logfmt"] | None, Parameter(name="--log-format", help="Instead of log.format.")
+]
+FIRST: Final = ("timestamp", "level", "logger", "name", "event")
 
 LOGGERS = ("attestrio", "trio")
 
@@ -45,32 +53,65 @@ class SeldomFull(logging.Filter):
         return True
 
 
-def set_up_logs(form: Format, level: str) -> None:
-    """Render every record of ours, and what trio has to say, through structlog, to stderr."""
+def follow_config(section: LogSection, flag: LogFormat | None = None, *, as_json: bool = False) -> None:
+    """Set the logs up as a run command is told to: by its flag, else JSON with `--json`, else as the file says."""
+    set_up_logs(flag or ("json" if as_json else section.format), section.level, section.levels)
+
+
+def set_up_logs(form: LogFormat, level: str, levels: Mapping[str, str] | None = None) -> None:
+    """Render every record of ours, and what trio has to say, through structlog, to stderr.
+
+    `levels` are those of single loggers, which hold for the loggers below them too.
+    """
     if form == "auto":
         form = "console" if sys.stderr.isatty() else "json"
     shared: list[structlog.types.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_name_and_fields,
     ]
-    colours = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    last: structlog.types.Processor = (
-        structlog.dev.ConsoleRenderer(colors=colours) if form == "console" else structlog.processors.JSONRenderer()
-    )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
-            last,
+            renderer(form),
         ],
     )
     handler = StderrHandler()
     handler.setFormatter(formatter)
     handler.addFilter(SeldomFull())
+    forget_levels()
     for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.propagate = False
         logger.setLevel(level.upper())
+    for name, own in (levels or {}).items():
+        logging.getLogger(name).setLevel(own.upper())
+
+
+def forget_levels() -> None:
+    """Take back the levels that single loggers were given before."""
+    for name, logger in list(logging.Logger.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and name.startswith(tuple(f"{one}." for one in LOGGERS)):
+            logger.setLevel(logging.NOTSET)
+
+
+def renderer(form: LogFormat) -> structlog.types.Processor:
+    """What makes a line of a record: `auto` is none of them."""
+    if form == "json":
+        return structlog.processors.JSONRenderer()
+    if form == "logfmt":
+        return structlog.processors.LogfmtRenderer(key_order=FIRST, drop_missing=True)
+    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
+
+
+def add_name_and_fields(
+    _logger: object, _method: str, event_dict: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """A record made with `named` has its stable name and its fields beside the text."""
+    record: logging.LogRecord | None = event_dict.get("_record")
+    event_dict.update(getattr(record, NAMED, {}))
+    return event_dict

@@ -19,7 +19,7 @@ from attestrio.app.operator_config import LAYOUT, OperatorConfig, lacking
 from attestrio.bls import SecretKey as BlsKey
 from attestrio.bls import encode_g2, operator_id, read_keystore, write_keystore
 from attestrio.cli.config import ConfigFile, Overrides, overrides
-from attestrio.cli.logs import set_up_logs
+from attestrio.cli.logs import LogFormatFlag, follow_config
 from attestrio.cli.output import Output
 from attestrio.cli.signals import until_signal
 from attestrio.cli.standing import operator_line
@@ -74,14 +74,19 @@ class NoPassword(SetupError):
 
 @app.command
 def run(
-    *, config: ConfigFile = None, set_: Overrides = (), data_dir: DataDirFlag = None, output: Output = Output()
+    *,
+    config: ConfigFile = None,
+    set_: Overrides = (),
+    data_dir: DataDirFlag = None,
+    log_format: LogFormatFlag = None,
+    output: Output = Output(),
 ) -> int:
     """Run an operator until SIGTERM or SIGINT; logs go to stderr. It starts whether or not the aggregator is there.
 
     Example: attestrio operator run --config configs/operator.toml
     """
     made = load(config, set_, data_dir)
-    set_up_logs("json" if output.json else made.log.format, made.log.level)
+    follow_config(made.log, log_format, as_json=output.json)
     for name in LAYOUT.unused_environment(os.environ):
         log.warning("the environment variable %s names no key", name)
     return trio.run(until_signal, partial(run_logged, partial(run_operator, made), made.operator.data_dir))

@@ -14,7 +14,7 @@ from cyclopts import App, Parameter
 
 from attestrio.app import RunningNode, run_node
 from attestrio.cli.config import ConfigFile, Overrides, overrides
-from attestrio.cli.logs import set_up_logs
+from attestrio.cli.logs import LogFormatFlag, follow_config
 from attestrio.cli.output import Output
 from attestrio.cli.signals import until_signal
 from attestrio.cli.standing import node_line
@@ -60,6 +60,7 @@ def run_attester(
     web: WebFlag = None,
     init_protection: InitFlag = False,
     accept_genesis: AcceptFlag = None,
+    log_format: LogFormatFlag = None,
     output: Output = Output(),
 ) -> int:
     """Run an attester node until SIGTERM or SIGINT; logs go to stderr.
@@ -69,7 +70,8 @@ def run_attester(
     made = load(config, set_, {"node.data_dir": data_dir, "main_node.url": main_node_url, "web.bind": web})
     if made.serve is not None:
         raise BadConfig(str(config or "configuration"), "[serve] makes a main node: use `attestrio main-node run`")
-    return run_process(made, as_json=output.json, init_protection=init_protection, accept_genesis=accept_genesis)
+    follow_config(made.log, log_format, as_json=output.json)
+    return run_process(made, init_protection=init_protection, accept_genesis=accept_genesis)
 
 
 @main_node.command(name="run")
@@ -82,6 +84,7 @@ def run_main_node(
     web: WebFlag = None,
     init_protection: InitFlag = False,
     accept_genesis: AcceptFlag = None,
+    log_format: LogFormatFlag = None,
     output: Output = Output(),
 ) -> int:
     """Run a main node until SIGTERM or SIGINT; logs go to stderr.
@@ -91,7 +94,8 @@ def run_main_node(
     made = load(config, set_, {"node.data_dir": data_dir, "serve.bind": bind, "web.bind": web})
     if made.serve is None:
         raise BadConfig(str(config or "configuration"), "a main node needs the section [serve], or --bind HOST:PORT")
-    return run_process(made, as_json=output.json, init_protection=init_protection, accept_genesis=accept_genesis)
+    follow_config(made.log, log_format, as_json=output.json)
+    return run_process(made, init_protection=init_protection, accept_genesis=accept_genesis)
 
 
 def load(config: Path | None, pairs: tuple[str, ...], flags: dict[str, Path | str | None]) -> NodeConfig:
@@ -100,9 +104,8 @@ def load(config: Path | None, pairs: tuple[str, ...], flags: dict[str, Path | st
     return load_config(config, env=os.environ, overrides=overrides(pairs) | given)
 
 
-def run_process(config: NodeConfig, *, as_json: bool, init_protection: bool, accept_genesis: str | None) -> int:
+def run_process(config: NodeConfig, *, init_protection: bool, accept_genesis: str | None) -> int:
     """Run one node; the exit code: 130 and 143 after a signal that was obeyed in order."""
-    set_up_logs("json" if as_json else config.log.format, config.log.level)
     for name in unused_environment(os.environ):
         log.warning("the environment variable %s names no key", name)
     try:

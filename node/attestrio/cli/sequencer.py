@@ -17,7 +17,7 @@ from attestrio.app.sequencer import RunningSequencer, run_sequencer
 from attestrio.app.sequencer_config import LAYOUT, SequencerConfig, lacking
 from attestrio.app.sequencer_parts import genesis_of, injected_of
 from attestrio.cli.config import ConfigFile, Overrides, overrides
-from attestrio.cli.logs import set_up_logs
+from attestrio.cli.logs import LogFormatFlag, follow_config
 from attestrio.cli.output import Output, Usage
 from attestrio.cli.progress import progress_bar
 from attestrio.cli.resequence import print_plan
@@ -55,6 +55,7 @@ def run(
     config: ConfigFile = None,
     set_: Overrides = (),
     data_dir: DataDirFlag = None,
+    log_format: LogFormatFlag = None,
     output: Output = Output(),
 ) -> int:
     """Run a sequencer until SIGTERM or SIGINT; logs go to stderr.
@@ -69,7 +70,7 @@ def run(
     if dry_run:
         print_plan(made, output)
         return 0
-    set_up_logs("json" if output.json else made.log.format, made.log.level)
+    follow_config(made.log, log_format, as_json=output.json)
     for name in LAYOUT.unused_environment(os.environ):
         log.warning("the environment variable %s names no key", name)
     return trio.run(until_signal, partial(run_logged, made, resequence=resequence, output=output))

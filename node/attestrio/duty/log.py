@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from trio_util import AsyncValue
 
 from attestrio.duty.ballots import Ballot, Ballots
 from attestrio.duty.events import DutyEvent, EndState, Reason, Step
 from attestrio.duty.story import BatchStory, EpochOf, HeardVote
+from attestrio.kit.events import EventName, named
 from attestrio.roles import BatchNumber, BatchQC, NodePublicKey, SignedBatch
+
+log = logging.getLogger("attestrio.duty")
+
+STEPS: Final = {step: EventName[f"BATCH_{step.name}"] for step in Step}
 
 
 @dataclass(slots=True)
@@ -91,6 +98,7 @@ class DutyLog:
             del events[self._max_events // 2]
         events.append(DutyEvent(batch, step, self._now(), reason, detail))
         self._changed(batch)
+        _tell_step(batch, step, reason, detail)
 
     def end(self, batch: BatchNumber, state: EndState, reason: Reason = Reason.OK) -> bool:
         """Give the batch its end state. True when it was taken.
@@ -109,6 +117,7 @@ class DutyLog:
         self._open.pop(batch, None)
         entry.state, entry.reason, entry.ended_at = state, reason, self._now()
         self._changed(batch)
+        _tell_end(batch, state, reason)
         return True
 
     def end_below(self, number: BatchNumber) -> None:
@@ -145,6 +154,10 @@ class DutyLog:
                 batch.number, [HeardVote(key, at, None, batch.hash, True) for key in certificate.signatures]
             )
         self.record(batch.number, Step.CERTIFIED, detail="obtained from a main node")
+        log.info(
+            "batch %d: its certificate came from a main node", batch.number,
+            extra=named(EventName.BATCH_CERTIFIED, batch=int(batch.number), hash=batch.hash.to_text()),
+        )  # fmt: skip
         self.end(batch.number, EndState.CERTIFIED)
 
     def begin_epoch(self, of: EpochOf) -> None:
@@ -260,3 +273,26 @@ class DutyLog:
         self._unwritten[batch] = None
         if not self.unwritten.value:
             self.unwritten.value = True
+
+
+def _tell_step(batch: BatchNumber, step: Step, reason: Reason, detail: str) -> None:
+    """A certificate is told by who stores it."""
+    if step is Step.CERTIFIED or not log.isEnabledFor(logging.DEBUG):
+        return
+    if reason is Reason.OK:
+        log.debug("batch %d: %s %s", batch, step, detail, extra=named(STEPS[step], batch=int(batch)))
+    else:
+        fields = named(EventName.BATCH_WAITS, batch=int(batch), step=step, reason=reason)
+        log.debug("batch %d: not %s: %s %s", batch, step, reason, detail, extra=fields)
+
+
+def _tell_end(batch: BatchNumber, state: EndState, reason: Reason) -> None:
+    """A missed one is no warning here: whoever could not do its part has warned."""
+    if state is EndState.MISSED:
+        log.info("batch %d is missed: %s", batch, reason.meaning, extra=_end(EventName.BATCH_MISSED, batch, reason))
+    elif state is EndState.SKIPPED and log.isEnabledFor(logging.DEBUG):
+        log.debug("batch %d is skipped: %s", batch, reason.meaning, extra=_end(EventName.BATCH_SKIPPED, batch, reason))
+
+
+def _end(name: EventName, batch: BatchNumber, reason: Reason) -> dict[str, object]:
+    return named(name, batch=int(batch), reason=reason)

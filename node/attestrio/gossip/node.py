@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 
@@ -18,10 +19,13 @@ from attestrio.gossip.peers import Direction, PeerInfo, Pool
 from attestrio.gossip.rules import GossipRules
 from attestrio.gossip.scores import Scores
 from attestrio.gossip.shared import Shared
+from attestrio.kit.events import EventName, named
 from attestrio.kit.metrics import Metrics
 from attestrio.quorum.watch import VotesWatch
 from attestrio.roles import NodePublicKey, NodeSecretKey
 from attestrio.store.api import BatchStore
+
+log = logging.getLogger("attestrio.gossip")
 
 
 class GossipNode:
@@ -94,11 +98,13 @@ class GossipNode:
         connection = Connection(session, shared, store, votes, direction, self._wall(), account, self._count_bytes)
         pool.insert(session.key, connection)
         self._count()
+        log.info("%s %s is connected", direction, key, extra=named(EventName.PEER_CONNECTED, member=str(key)))
         try:
             await connection.run()
         finally:
             pool.remove(session.key, connection)
             self._count()
+            log.info("%s %s is gone", direction, key, extra=named(EventName.PEER_LOST, member=str(key)))
 
     def began(self, direction: Direction, error: PeerError | None) -> None:
         """Count how a connection began."""

@@ -94,7 +94,7 @@ async def _drop(state: OperatorState, batch: Batch) -> str:
         raise NothingSuch("the batch is not waiting for anything")
     for topic in waiting:
         await journal.ack(topic, [batch.key], put=put)
-    state.ended(dropped)
+    state.ended(batch, dropped)
     return "it is given up"
 
 

@@ -188,7 +188,7 @@ class Outbox:
             Ended.MISSED, Reason.AGGREGATOR_AWAY, verdict.signature, turn=verdict.turn, at=self.state.wall()
         )
         await self.state.journal.ack(rows.OUTBOX, [batch.key], put=[put_verdict(batch.identifier, missed)])
-        self.state.ended(missed)
+        self.state.ended(batch, missed)
 
     def _count(self, result: str) -> None:
         self.state.metrics.responses.labels(result).inc()

@@ -36,14 +36,14 @@ class ResponseRecord:
         response = Work(rows.OUTBOX, [Item(batch.key)])
         await self._done(batch, verdict, [response])
         if new:
-            self._state.ended(verdict)
+            self._state.ended(batch, verdict)
 
     async def end(self, batch: Batch, ended: Ended, reason: Reason, detail: str = "") -> None:
         """The batch is not signed, and why. Work that waits for it is done."""
         turn = batch.verdict.turn if batch.verdict else 0
         verdict = Verdict(ended, reason, detail=detail[:200], turn=turn, at=self._state.wall())
         await self._done(batch, verdict, ())
-        self._state.ended(verdict)
+        self._state.ended(batch, verdict)
 
     async def forget(self, key: bytes) -> None:
         """Work that has been overtaken by a later round, or is done."""

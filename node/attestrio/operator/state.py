@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from trio_util import AsyncValue
 
+from attestrio.duty import Reason
 from attestrio.journal import Journal, Put
+from attestrio.kit.events import EventName, named
 from attestrio.operator import rows
 from attestrio.operator.errors import JournalOfAnotherKey
 from attestrio.operator.metrics import OperatorMetrics
 from attestrio.operator.progress import Progress, Watermark
 from attestrio.operator.rows import OnChain, Verdict
+
+log = logging.getLogger("attestrio.operator")
 
 PAGE = 1_000
 
@@ -92,8 +97,13 @@ class OperatorState:
         self.metrics.watermark.set(mark.block)
         return Put(rows.ABOUT, rows.MARK, mark.to_bytes())
 
-    def ended(self, verdict: Verdict) -> None:
-        """Count a batch that came to its end."""
+    def ended(self, batch: Batch, verdict: Verdict) -> None:
+        """Count a batch that came to its end, and say so."""
+        reason = verdict.ended.value if verdict.reason is Reason.OK else verdict.reason.value
+        log.info(
+            "batch %s is %s: %s", batch, verdict.ended.value, verdict.detail or reason,
+            extra=named(EventName.RESPONSE_ENDED, batch=f"0x{batch.identifier.hex()}", reason=reason),
+        )  # fmt: skip
         self.metrics.batches.labels(verdict.ended.value).inc()
         self.changed.value += 1
 

@@ -12,6 +12,7 @@ import trio
 from trio_util import AsyncValue, move_on_when
 
 from attestrio.errors import NodeError, PeerError, SafetyError, SourceError
+from attestrio.kit.events import EventName, named
 from attestrio.kit.files import read_bounded
 from attestrio.protection.equivocation import EquivocationBook
 from attestrio.protection.halt import HALT, MAX_HALT_FILE, HaltNote
@@ -206,7 +207,7 @@ class CloneGuard:
 
     def _stop(self, clone: CloneSeen) -> None:
         self._seen.set()
-        log.critical("%s", clone)
+        log.critical("%s", clone, extra=named(EventName.HALTED, batch=int(clone.heard.batch.number), reason=clone.code))
         try:
             self._halt(clone, clone.evidence())
         except OSError as exc:  # the process ends all the same

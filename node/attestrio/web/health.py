@@ -6,10 +6,14 @@ A check is a question asked of the parts whenever somebody looks; readiness is t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from attestrio.kit.events import EventName, named
 from attestrio.kit.metrics import Metrics
+
+log = logging.getLogger("attestrio.web")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,11 @@ class Health:
             found, before = ask(), self._found.get(name)
             since = self._now() if before is None or before.ok != found.ok else before.since
             self._found[name] = check = Check(name, found.ok, found.reason, since)
+            if before is not None and before.ok != found.ok:
+                log.log(
+                    logging.INFO if found.ok else logging.WARNING, "check %s: %s", name, found.reason,
+                    extra=named(EventName.READINESS_CHANGED, check=name, reason="ok" if found.ok else "not_ok"),
+                )  # fmt: skip
             self.version += check != before
             if self._shown is not None:
                 self._shown.labels(check=name).set(found.ok)

@@ -4,9 +4,17 @@ import errno
 import json
 import logging
 import os
+import re
+from pathlib import Path
 
+import attestrio as attestrio_package
 import pytest
-from attestrio.cli.logs import LOGGERS, SeldomFull, set_up_logs
+from attestrio.cli.logs import LOGGERS, SeldomFull, follow_config, set_up_logs
+from attestrio.config import BadConfig, LogSection, load_config
+from attestrio.duty import DutyLog, EndState, Reason, Step
+from attestrio.kit.events import FIELDS, EventName, named
+from attestrio.roles import BatchNumber
+from attestrio.web.health import Finding, Health
 
 BEGAN = 1_700_000_000.0
 
@@ -57,3 +65,198 @@ def test_other_records_are_not_held_back(capsys):
         logging.getLogger("attestrio.kit").warning("again")
 
     assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+CERTIFIED = named(EventName.BATCH_CERTIFIED, batch=7, hash="batch:keccak256:ab")
+
+
+@pytest.fixture
+def said(capsys):
+    """What a record of ours looks like on stderr."""
+
+    def tell(form, **how):
+        set_up_logs(form, "info", **how)
+        logging.getLogger("attestrio.app").info("batch %d certified by %d votes", 7, 3, extra=CERTIFIED)
+        return capsys.readouterr().err.splitlines()
+
+    return tell
+
+
+def test_json_has_the_stable_name_and_its_fields_beside_the_text(said):
+    (line,) = said("json")
+
+    fields = json.loads(line)
+    assert fields.pop("timestamp").endswith("Z")
+    assert fields == {
+        "event": "batch 7 certified by 3 votes", "name": "batch_certified", "batch": 7, "hash": "batch:keccak256:ab",
+        "level": "info", "logger": "attestrio.app",
+    }  # fmt: skip
+
+
+def test_logfmt_begins_with_time_level_logger_and_name_and_quotes_the_text(said):
+    (line,) = said("logfmt")
+
+    assert re.fullmatch(
+        r"timestamp=\S+Z level=info logger=attestrio\.app name=batch_certified"
+        r' event="batch 7 certified by 3 votes" batch=7 hash=batch:keccak256:ab',
+        line,
+    )
+
+
+def test_logfmt_keeps_a_traceback_and_a_text_of_several_lines_on_one(capsys):
+    set_up_logs("logfmt", "info")
+
+    try:
+        raise ValueError("first\nsecond")
+    except ValueError:
+        logging.getLogger("attestrio.app").exception('a "quoted"\ntext')
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'event="a \\"quoted\\"\\ntext"' in line
+    assert "ValueError: first\\nsecond" in line
+
+
+def test_the_console_shows_text_and_fields_without_colours_where_nobody_looks(said):
+    (line,) = said("console")
+
+    assert "batch 7 certified by 3 votes" in line
+    assert "batch=7" in line
+    assert "\x1b" not in line
+
+
+@pytest.mark.parametrize(("set_to", "coloured"), [(None, True), ("", True), ("1", False)])
+def test_no_color_takes_the_colours_from_a_terminal(said, monkeypatch, set_to, coloured):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if set_to is not None:
+        monkeypatch.setenv("NO_COLOR", set_to)
+
+    (line,) = said("auto")
+
+    assert ("\x1b" in line) is coloured
+
+
+def test_a_part_may_have_a_level_of_its_own_which_a_later_set_up_takes_back(capsys):
+    gossip, duty = logging.getLogger("attestrio.gossip"), logging.getLogger("attestrio.duty")
+    set_up_logs("json", "warning", {"attestrio.gossip": "debug"})
+
+    gossip.debug("heard")
+    duty.debug("not heard")
+    logging.getLogger("attestrio.gossip.noise").debug("below it, heard")
+    set_up_logs("json", "warning")
+    gossip.debug("not heard any more")
+
+    assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["heard", "below it, heard"]
+
+
+def test_records_without_a_name_have_none(capsys):
+    set_up_logs("json", "info")
+
+    logging.getLogger("attestrio.kit").warning("again")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "name" not in json.loads(line)
+
+
+@pytest.mark.parametrize(
+    ("flag", "as_json", "form"),
+    [(None, False, "logfmt"), (None, True, "json"), ("console", True, "console"), ("json", False, "json")],
+)
+def test_the_flag_counts_before_json_and_json_before_the_file(capsys, flag, as_json, form):
+    follow_config(LogSection(format="logfmt"), flag, as_json=as_json)
+    logging.getLogger("attestrio.kit").warning("again")
+
+    line = capsys.readouterr().err
+    assert {"{": "json", "t": "logfmt"}.get(line[0], "console") == form
+
+
+# --- the log of a node's duties
+
+
+def test_every_step_of_a_batch_has_an_event_of_its_own(capsys):
+    set_up_logs("json", "warning", {"attestrio.duty": "debug"})
+    duty, number = DutyLog(lambda: 0.0), BatchNumber(7)
+
+    for step in Step:
+        duty.record(number, step)
+    duty.record(number, Step.SIGNED, Reason.NOT_ON_CHAIN)
+    duty.end(number, EndState.MISSED, Reason.SUPERSEDED)
+
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["name"] for line in lines] == [
+        *(f"batch_{step}" for step in Step if step is not Step.CERTIFIED), "batch_waits", "batch_missed"
+    ]  # fmt: skip
+    assert {line["batch"] for line in lines} == {7}
+    assert (lines[-2]["step"], lines[-2]["reason"], lines[-1]["reason"]) == ("signed", "not_on_chain", "superseded")
+
+
+def test_steps_are_silent_unless_asked_for(capsys):
+    set_up_logs("json", "info")
+    duty = DutyLog(lambda: 0.0)
+
+    duty.record(BatchNumber(7), Step.TOLD)
+    duty.end(BatchNumber(7), EndState.SKIPPED, Reason.QC_ELSEWHERE)
+
+    assert capsys.readouterr().err == ""
+
+
+def test_a_check_that_changes_is_told_once_in_each_direction(capsys):
+    set_up_logs("json", "info")
+    health, well = Health(lambda: 0.0), True
+    health.add("main_node", lambda: Finding(well, "it answers" if well else "it does not"))
+
+    for well in (True, False, False, True):  # noqa: B007 - the check reads it
+        health.look()
+
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(one["name"], one["check"], one["reason"], one["level"]) for one in lines] == [
+        ("readiness_changed", "main_node", "not_ok", "warning"), ("readiness_changed", "main_node", "ok", "info")
+    ]  # fmt: skip
+
+
+# --- the registry
+
+
+CALLS = re.compile(r"\bEventName\.([A-Z_]+)")
+SOURCE = Path(attestrio_package.__file__).parent
+
+
+def test_every_name_is_used_and_documented():
+    """A name that stands in the documentation and that nobody logs would be waited for in vain."""
+    used = {name for path in SOURCE.rglob("*.py") for name in CALLS.findall(path.read_text("utf-8"))}
+    steps = {f"BATCH_{step.name}" for step in Step}
+
+    assert {one.name for one in EventName} - used - steps == set()
+    assert {field for one in EventName for field in one.fields} == set(FIELDS)
+    assert {one.level for one in EventName} <= {"debug", "info", "warning", "error", "critical"}
+
+
+def test_levels_may_come_from_file_environment_and_flag(tmp_path):
+    path = tmp_path / "node.toml"
+    path.write_text('[log]\nlevels = { "attestrio.gossip" = "debug" }\n')
+
+    assert load_config(path).log.levels == {"attestrio.gossip": "debug"}
+    env = {"ATTESTRIO_LOG_LEVELS": "attestrio.duty=debug, trio=error"}
+    assert load_config(path, env=env).log.levels == {"attestrio.duty": "debug", "trio": "error"}
+    assert load_config(path, overrides={"log.levels": ""}).log.levels == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("gossip=debug", "no part is called gossip"),
+        ("attestrio.gossip", "Invalid enum value"),
+        ("trio=loud", "Invalid enum"),
+    ],
+)
+def test_a_level_that_cannot_be_is_refused(text, said):
+    with pytest.raises(BadConfig, match=said):
+        load_config(overrides={"log.levels": text})
+
+
+@pytest.mark.parametrize("command", ["node", "main-node", "operator", "aggregator", "sequencer"])
+def test_every_run_command_takes_a_form_of_logs(attestrio, command):
+    ended = attestrio(command, "run", "--log-format", "loud")
+
+    assert ended.code == 2
+    assert 'Invalid value "loud" for --log-format' in ended.err
