@@ -14,6 +14,7 @@ from attestrio.sequencer.sink import DirectSink
 from attestrio.sequencer.writer import ChainWriter, StreamAhead
 from attestrio.sim.l2 import GWEI, LOWERED, Wallets, address_of, demo_plan
 from attestrio.stream import BatchType, Transaction
+from attestrio.zkevm.errors import ForkUnsupported
 from attestrio.zkevm.transactions import tx_untrusted
 from resequence_kit import earner, earning, failing_plan, plan_of, poor, rules_a, site_a, site_of, transfers
 
@@ -127,6 +128,18 @@ def test_a_leaf_that_is_not_known_stops_it_and_nothing_is_lost(a):
         a.run(leaves=MemoryLeaves())
 
     assert a.state() == before
+
+
+def test_a_fork_that_cannot_be_built_stops_it_and_nothing_is_lost(rolled_back):
+    site = rolled_back(demo_plan(), kept=3)
+    before = site.state()
+    forks = (*site.rules.forks, (99, 8))  # from batch 9 on
+
+    with pytest.raises(ForkUnsupported, match="99"):
+        site.run(rules=replace(site.rules, forks=forks))
+
+    assert site.state() == before
+    assert site.journal.record().phase == Phase.RESTORED
 
 
 def test_other_prices_and_another_coinbase_are_no_fault(a):

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 from attestrio.resequence.batches import StreamBatch
-from attestrio.sim.resequence_demo import FACTS, KEPT, SCENARIOS, play_all
+from attestrio.sequencer.db import ChainDb
+from attestrio.sim.resequence_demo import CHAIN, FACTS, KEPT, SCENARIOS, play_all
 from attestrio.stream.messages import BatchType
 
 pytestmark = pytest.mark.slow  # two seconds for all of them
@@ -16,8 +17,13 @@ IDS = [f"scenario {scenario.number}" for scenario in SCENARIOS]
 
 
 @pytest.fixture(scope="module")
-def every(tmp_path_factory):
-    return {played.scenario.number: played for played in play_all(tmp_path_factory.mktemp("demo"))}
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def every(folder):
+    return {played.scenario.number: played for played in play_all(folder)}
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=IDS)
@@ -44,6 +50,15 @@ def test_what_is_rebuilt_has_a_bit_of_everything(every):
     assert any(one.timestamp == other.timestamp for one, other in pairwise(blocks))
     assert old[0].number == KEPT + 1
     assert old[-1].open
+
+
+def test_contracts_are_called_in_it_with_logs_and_without_success(every, folder):
+    first = every[1].seen.old[0].blocks[0].number
+    with ChainDb.open(folder / "original" / CHAIN) as db:
+        txs = [tx for number in range(first, db.tip.number + 1) for tx in db.block(number).txs]
+
+    assert [log for tx in txs for log in tx.logs] != []
+    assert {tx.status for tx in txs} == {0, 1}
 
 
 def test_the_error_names_the_first_batch_that_does_not_fit_and_nothing_else_is_told(every):
