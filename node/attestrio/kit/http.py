@@ -238,6 +238,8 @@ class ServerLimits:
     """For a client to take one piece of the answer."""
     max_connections: int = 100
     """One more is closed at once, unread."""
+    streams: bool = False
+    """Answers may go on for longer than `idle_s` without a word of the client. For a server that reads no bodies."""
 
 
 DEFAULT_LIMITS = ServerLimits()
@@ -275,7 +277,8 @@ async def serve_app(
 
     config = Config()
     config.keep_alive_timeout = limits.idle_s
-    config.read_timeout = limits.idle_s  # type: ignore[assignment]  # trio takes a float there
+    if not limits.streams:
+        config.read_timeout = limits.idle_s  # type: ignore[assignment]  # trio takes a float there
     config.include_server_header = False
     config.errorlog = _hypercorn_log()
     config.accesslog = None

@@ -24,7 +24,7 @@ from attestrio.web.health import Health
 from attestrio.web.publisher import Publisher
 from attestrio.web.view import check_views
 
-LIMITS: Final = ServerLimits(max_connections=40)
+LIMITS: Final = ServerLimits(max_connections=40, streams=True)
 """Streams and requests together. Each may be due in the same round of the loop that also votes (bench/web.py)."""
 HEALTH_S: Final = 1.0  # between two looks at the checks
 METRICS_S: Final = 0.1  # for which one rendering of the metrics is given to all who ask
@@ -55,8 +55,8 @@ class WebServer:
         """
         publisher, beat = Publisher(self.source), Beat(self.metrics)
         self.health.add("event_loop", beat.finding)
-        pages = _Pages(publisher, self.source, self.health, self.metrics, beat, read_assets())
-        app = Guard(pages.app(), self.hosts, self.metrics)
+        pages = pages_app(publisher, self.source, self.health, self.metrics, beat, read_assets())
+        app = Guard(pages, self.hosts, self.metrics)
         async with trio.open_nursery() as nursery:
             url = await nursery.start(_serve, app, self.bind, self.limits)
             nursery.start_soon(beat.run)
@@ -73,6 +73,14 @@ class WebServer:
 
 async def _serve(app: App, bind: str, limits: ServerLimits, *, task_status: trio.TaskStatus[str]) -> NoReturn:
     await serve_app(app, bind, limits=limits, task_status=task_status)
+
+
+def pages_app(
+    publisher: Publisher, source: Source, health: Health, metrics: Metrics, beat: Beat, assets: dict[str, Asset]
+) -> App:
+    """All addresses as one ASGI application, to stand behind a `Guard`."""
+    pages: App = _Pages(publisher, source, health, metrics, beat, assets).app()
+    return pages
 
 
 class _Pages:

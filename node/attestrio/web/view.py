@@ -183,7 +183,7 @@ def peers_view(peers: Sequence[PeerInfo], names: Names, expected: int) -> PeersV
 
 def epoch_views(rows: Sequence[EpochRow]) -> list[EpochView]:
     """The newest epochs, newest first, from the rows of the record, oldest first. Each ends where the next begins."""
-    ends = [*(row.at for row in rows[1:]), None]
+    ends = [*(row.at for row in rows[1:]), None][: len(rows)]
     views = [
         EpochView(
             number=row.id, genesis=row.genesis.to_text(), fork_number=row.fork_number, cause=row.cause,
