@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
-from attestrio.resequence.errors import RebuildStopped
+from attestrio.resequence.errors import JournalUnusable, RebuildStopped
 from attestrio.resequence.record import Phase
 from crash_kit import Killed, fuse
 from resequence_kit import Site, copied, failing_plan, plan_of, poor, rules_a, site_a, site_of, transfers
@@ -180,3 +180,18 @@ def test_a_resumed_rebuild_says_so_and_knows_what_was_split_before(tmp_path, beg
 
             assert report.resumed
             assert len(report.splits) == 2
+
+
+@pytest.mark.slow
+def test_a_rebuild_whose_copy_was_damaged_meanwhile_is_not_taken_up(tmp_path, begun):
+    with site_a(begun) as site, World(tmp_path, site).killed_late() as other:
+        raw = bytearray(other.journal.removed_path.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        other.journal.removed_path.write_bytes(raw)
+        before = other.state()
+
+        with pytest.raises(JournalUnusable, match="not the copy that was made"):
+            other.run()
+
+        assert other.state() == before
+        assert other.journal.unfinished() is not None

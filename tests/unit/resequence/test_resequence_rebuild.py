@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
 from attestrio.resequence.errors import AuditFailed, BatchOverflows, FitsNowhere, RebuildRefused, TransactionFails
 from attestrio.resequence.plan import Split
 from attestrio.resequence.record import Phase
+from attestrio.sequencer.builder import BatchBuilder
 from attestrio.sequencer.errors import LeafMissing
 from attestrio.sequencer.leaves import MemoryLeaves
 from attestrio.sequencer.sink import DirectSink
@@ -420,6 +422,32 @@ def test_a_database_in_the_middle_of_a_batch_is_taken_back_to_its_beginning(roll
 
     assert report.kept_batch == 3
     assert site.entries() == before
+
+
+def test_an_older_copy_of_the_database_whose_last_batch_is_open_is_built_on(rolled_back, tmp_path):
+    """The stream has the end of that batch, and one more."""
+    site = rolled_back(demo_plan(), kept=3)
+    site.run()
+    site.close()
+    shutil.copyfile(site.folder / "chain.db", tmp_path / "older.db")
+    site.open()
+    last, tip = site.db.last_batch, site.db.tip
+    site.writer.align()
+    builder = BatchBuilder(site.db, site.rules, site.leaves)
+    builder.begin_batch(last.number + 1)
+    builder.begin_block(tip.timestamp + 1)
+    site.writer.write([builder.seal_block()])
+    before = site.entries()
+    site.close()
+    shutil.copyfile(tmp_path / "older.db", site.folder / "chain.db")
+    site.open()
+
+    report = site.run()
+
+    assert not last.closed
+    assert (report.kept_batch, report.new_batches) == (last.number, 1)
+    assert site.entries() == before
+    assert site.db.batch(last.number).closed
 
 
 # --- the trial
