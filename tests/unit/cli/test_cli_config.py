@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from attestrio.app.kinds import kind_of
 from attestrio.config import explain_config, keys
 from attestrio.roles import NodeSecretKey
 from cli_kit import SECRETS, write_genesis
@@ -58,18 +59,52 @@ def test_what_is_only_missing_so_far_is_listed_and_no_error(attestrio, file):
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.name)
-def test_shipped_configurations_are_ok_so_far(attestrio, path):
-    verb = path.stem if path.stem in ("operator", "aggregator") else "config"
+def test_shipped_configurations_of_every_kind_are_ok_so_far(attestrio, path):
+    document = attestrio("config", "check", "--config", path, "--json").document
 
-    assert attestrio(verb, "check", "--config", path, "--json").document["ok"] is True
+    assert document["ok"] is True
+    if path.stem in ("operator", "aggregator", "sequencer"):
+        assert attestrio(path.stem, "check", "--config", path, "--json").document == document
 
 
-@pytest.mark.parametrize("role", ["operator", "aggregator"])
-def test_the_check_of_a_node_says_where_a_configuration_of_another_role_is_checked(attestrio, role):
-    ended = attestrio("config", "check", "--config", CONFIGS / f"{role}.toml")
+@pytest.mark.parametrize("role", ["operator", "aggregator", "sequencer"])
+def test_the_configuration_of_another_role_is_shown_and_can_be_used_as_a_file(attestrio, file, role):
+    path = CONFIGS / f"{role}.toml"
 
-    assert ended.code == 2
-    assert f"unknown section [{role}]: an {role}'s is checked by `attestrio {role} check`" in ended.err
+    shown = attestrio("config", "show", "--config", path)
+    again = attestrio("config", "show", "--config", file(shown.out), "--kind", role, "--json").document
+
+    assert shown.code == 0
+    table = tomllib.loads(shown.out)
+    assert table[role]["data_dir"].startswith(str(CONFIGS))
+    assert again[role]["data_dir"]["value"] == table[role]["data_dir"]
+
+
+def test_a_table_of_values_is_shown_as_toml(attestrio, file):
+    path = file('[verifier]\nprograms = { SP1 = ["/bin/verify", "--url", "http://me:pw@h/?q=token"] }\n')
+
+    table = tomllib.loads(attestrio("config", "show", "--config", path).out)
+
+    assert table["verifier"]["programs"] == {"SP1": ["/bin/verify", "--url", "http://h/?redacted"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("", "node"),
+        ("[log]\n", "node"),
+        ("[serve]\n[l1]\nrpc_urls = []\n", "node"),
+        ("[operator]\n", "operator"),
+        ('[aggregator]\naddress = "127.0.0.1:8090"\n', "operator"),
+        ('[aggregator]\ndata_dir = "x"\n', "aggregator"),
+        ('[l1]\nmanager = "0x"\n[ecdsa]\nkeystore = "x"\n', "aggregator"),
+        ("[sequencer]\n", "sequencer"),
+        ('[node]\ndata_dirr = "a slip"\n', "node"),
+        ("no TOML", "node"),
+    ],
+)
+def test_the_keys_say_whose_configuration_a_file_is(file, text, kind):
+    assert kind_of(file(text)) == kind
 
 
 def test_a_node_with_gossip_and_no_key_of_its_own_is_told_so(attestrio, tmp_path, file):
