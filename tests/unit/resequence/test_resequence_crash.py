@@ -195,3 +195,12 @@ def test_a_rebuild_whose_copy_was_damaged_meanwhile_is_not_taken_up(tmp_path, be
 
         assert other.state() == before
         assert other.journal.unfinished() is not None
+
+
+@pytest.mark.slow
+def test_a_rebuild_that_is_taken_up_with_other_flags_is_judged_by_those(tmp_path, begun):
+    with site_a(begun) as site, World(tmp_path, site).killed_late() as other:
+        report = other.run(strict=False, rules=rules_a(limits=LIMITS))
+
+        assert report.splits != ()
+        assert report.audit.ok
