@@ -45,6 +45,7 @@ PLACES = {
     "resequence": "resequence:app",
     "rollback": "rollback:rollback",
     "epoch": "rollback:epoch",
+    "completion": "completion:completion",
 }
 for name, place in PLACES.items():
     app.command(f"attestrio.cli.{place}", name=name)
