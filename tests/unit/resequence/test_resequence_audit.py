@@ -300,6 +300,17 @@ def test_indices_that_are_first_used_in_another_order_are_found():
     assert judge(old, old).broken == ("P7",)
 
 
+def test_an_index_that_is_used_again_hides_no_wrong_order():
+    again = run([(5, 4, []), (5, 6, []), (5, 4, [])])
+    wrong = run([(5, 4, []), (5, 6, []), (5, 4, []), (5, 5, [])])
+
+    assert judge(again, again).ok
+    report = judge(wrong, wrong)
+
+    assert report.broken == ("P7",)
+    assert report.rows[6].detail == "block 14 uses L1 info index 5 first after 6"
+
+
 # --- P9
 
 
