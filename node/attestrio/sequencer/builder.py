@@ -26,6 +26,7 @@ from attestrio.sequencer.settings import BLOCK_DATA, Rules
 from attestrio.stream.messages import ZERO, BatchType
 from attestrio.zkevm.errors import BadTransaction, ForkUnsupported, TxFailed, TypedTransactionRefused
 from attestrio.zkevm.executor import FIRST_FORK, LAST_FORK, BlockEnv, Built, Executor, L1Info, Outcome
+from attestrio.zkevm.hook import Stopped
 from attestrio.zkevm.transactions import Tx, tx_untrusted
 
 DATA: Final = "data"
@@ -38,7 +39,7 @@ class Full:
     what: str
     """`DATA`, or the letter of the counter that would be above its limit."""
     alone: bool
-    """Nothing else is in the batch: it fits into no other one either."""
+    """It fits into no other batch either: nothing else is in this one, or it alone is above a limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,8 @@ class BatchBuilder:
         result = self._execute(batch.meter, tx, percentage)
         if isinstance(result, str):
             return Full(result, alone)
+        if isinstance(result, Stopped):
+            return Full(result.what, True)
         if isinstance(result, Added):
             batch.data += size
         return result
@@ -248,8 +251,11 @@ class BatchBuilder:
             raise LeafMissing(index)
         return leaf
 
-    def _execute(self, meter: BatchMeter, tx: Tx, percentage: int) -> Added | Failed | str:
-        """In the block and counted, or neither; a string is a counter that has no room."""
+    def _execute(self, meter: BatchMeter, tx: Tx, percentage: int) -> Added | Failed | Stopped | str:
+        """In the block and counted, or neither; a string is a counter that has no room.
+
+        Stopped: not even in an empty batch. It has not been executed to its end, which can be a long way.
+        """
         hook = meter.begin_tx(tx, percentage, self.db.state.tip.depth)
         if isinstance(hook, str):
             return hook
@@ -259,6 +265,9 @@ class BatchBuilder:
         except (TxFailed, BadTransaction) as exc:
             meter.take_back_tx()
             return Failed(exc)
+        except Stopped as exc:
+            meter.take_back_tx()
+            return exc
         code = b"" if tx.to is None else self.db.state.code(tx.to)
         if (counter := meter.end_tx(outcome, len(code))) is not None:
             self._executor.take_back_tx()

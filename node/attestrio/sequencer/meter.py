@@ -78,6 +78,6 @@ def meters_of(rules: Rules) -> Meters:
     limits_of(0).lowered(rules.limits)  # raises now, and not when the first batch begins
 
     def meter(fork: int, depth: int) -> BatchMeter:
-        return BatchCounters(fork, depth, limits_of(fork).lowered(rules.limits), rules.smt_factor)
+        return BatchCounters(fork, depth, limits_of(fork).lowered(rules.limits), rules.smt_factor, stops=True)
 
     return meter

@@ -28,7 +28,7 @@ from attestrio.zkevm.header import (
     receipts_root,
     transactions_root,
 )
-from attestrio.zkevm.hook import OpcodeHook
+from attestrio.zkevm.hook import OpcodeHook, Stopped
 from attestrio.zkevm.loading import load_vm
 from attestrio.zkevm.smt import Smt
 from attestrio.zkevm.state import State, Tip
@@ -189,12 +189,17 @@ class Executor:
             write_ger(self.state, env.l1_info.ger, env.l1_info.block_hash)
 
     def apply(self, tx: Tx, percentage: int) -> Outcome:
-        """Put a transaction into the block. Raises TxFailed and BadTransaction, with which nothing has happened."""
+        """Put a transaction into the block. Raises TxFailed, BadTransaction, and Stopped if the hook does; with any of
+        them nothing has happened."""
         env, sender = self.env, tx.sender()
         price = tx.gas_price * (percentage + 1) // 256
         self._check(tx, sender, price)
         self.state.begin_tx()
-        done = self._execute(tx, sender, price)
+        try:
+            done = self._execute(tx, sender, price)
+        except Stopped:
+            self.state.take_back_tx()
+            raise
         used = tx.gas - done.gas_left
         used -= min(done.refund, used // REFUND_PART)
         self.state.add_balance(sender, (tx.gas - used) * price)

@@ -59,8 +59,17 @@ class Frame(Protocol):
     def nonce(self, address: bytes) -> int: ...
 
 
+class Stopped(Exception):
+    """Raised by a hook, no error: whatever else the transaction does, it fits nowhere, and is to be taken back."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+        """The letter of the counter that is above its limit."""
+
+
 class OpcodeHook(Protocol):
-    """All three are called on the way, in the order of execution, and raise nothing."""
+    """All three are called on the way, in the order of execution. Only `opcode` may raise something: Stopped."""
 
     def opcode(self, frame: Frame, opcode: int) -> None:
         """This comes next. Undefined opcodes are not shown, INVALID is, and so is the STOP behind the end of code."""

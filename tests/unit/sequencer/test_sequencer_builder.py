@@ -11,6 +11,7 @@ from attestrio.sequencer.errors import LeafMissing, OtherChain
 from attestrio.sequencer.genesis import begin, inject
 from attestrio.sequencer.leaves import MemoryLeaves
 from attestrio.sequencer.settings import BLOCK_DATA
+from attestrio.sim.l2 import deployment
 from attestrio.stream import BatchType
 from attestrio.zkevm.counters import limits_of
 from attestrio.zkevm.errors import BadTransaction, ForkUnsupported, TxFailed, TypedTransactionRefused, UnknownCounter
@@ -39,6 +40,9 @@ from sequencer_kit import (
     rules_a,
     tx,
 )
+
+# Calls itself twice, each with half of its gas: without a jump, and for days.
+TWICE_ITSELF = bytes.fromhex(2 * "600060006000600060003060025a04f150" + "00")
 
 
 @pytest.fixture
@@ -148,6 +152,35 @@ def test_what_fits_into_no_batch_is_said_to_be_alone(db):
 
     assert builder.add(tx(0)) == Full("K", alone=True)
     assert builder.outcomes == ()
+
+
+def test_code_that_never_ends_is_stopped_when_no_batch_has_room_for_it(db):
+    endless = tx(
+        0, to=None, data=bytes.fromhex("5b600056"), gas=1 << 40, gas_price=1
+    )  # JUMPDEST PUSH1 0 JUMP: for days
+    builder = building(db)
+
+    full = builder.add(endless)
+    after = builder.add(tx(0))
+
+    assert full == Full("S", alone=True)
+    assert isinstance(after, Added)
+    with_it, used = builder.seal_block(), builder.batch.counters
+    db.unwind_to_end_of(1)
+    without = building(db)
+    without.add(tx(0))
+    assert (without.seal_block(), without.batch.counters) == (with_it, used)
+
+
+def test_calls_that_never_end_are_stopped_when_no_batch_has_room_for_them(db):
+    builder = building(db)
+    made = builder.add(tx(0, to=None, data=deployment(TWICE_ITSELF), gas=500_000))
+
+    full = builder.add(tx(1, to=made.outcome.created, gas=1 << 40, gas_price=1))
+
+    assert isinstance(full, Full)
+    assert full.alone
+    assert len(builder.outcomes) == 1
 
 
 def test_a_block_that_fits_into_no_batch_is_said_to_be_alone(db):

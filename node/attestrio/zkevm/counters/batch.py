@@ -67,10 +67,13 @@ class BatchCounters:
       depth: of the state tree when the batch begins.
       limits: of its fork, or less.
       factor: the part of the tree's levels that counts.
+      stops: hooks raise Stopped when a transaction alone is above the limits; `take_back_tx` is then to be called.
     """
 
-    def __init__(self, fork: int, depth: int, limits: Counters, factor: float = SMT_FACTOR) -> None:
-        self.fork, self.limits = fork, limits
+    def __init__(
+        self, fork: int, depth: int, limits: Counters, factor: float = SMT_FACTOR, *, stops: bool = False
+    ) -> None:
+        self.fork, self.limits, self._stops = fork, limits, stops
         self._factor, self._room = factor, room_of(limits)
         self._batch_levels = levels_at(depth, factor)
         block_levels = levels_at(depth, factor, least=LEAST_LEVELS)
@@ -111,7 +114,7 @@ class BatchCounters:
         if short := self._short(parts, l1_info=False):
             return short
         self._before_tx, self._parts = self._parts, parts
-        counting = TxCounters(self.fork, levels, self.limits)
+        counting = TxCounters(self.fork, levels, self.limits, stops=self._stops)
         self._tx = (counting, levels)
         return counting
 

@@ -39,7 +39,7 @@ from attestrio.zkevm.counters.opcodes import (
 )
 from attestrio.zkevm.counters.precompiles import precompile_cost
 from attestrio.zkevm.counters.values import Counters, is_over, room_of, unpacked
-from attestrio.zkevm.hook import Frame
+from attestrio.zkevm.hook import Frame, Stopped
 from attestrio.zkevm.transactions import CURVE_ORDER, Tx
 
 LONG_DATA: Final = 56
@@ -47,6 +47,7 @@ LONG_DATA: Final = 56
 OUT_AT: Final = {CALL: 6, CALLCODE: 6, STATICCALL: 5}
 """Where the size of the room for what a call returns stands on the stack."""
 FIRST_FORK_WITH_STATIC_OUT: Final = 5
+JUMPDEST: Final = 0x5B
 
 
 def reading_cost(tx: Tx, size: int) -> Cost:
@@ -82,14 +83,16 @@ def processing_cost(fork: int, levels: int, code_length: int, *, deploy: bool) -
 class TxCounters:
     """Collects what the opcodes of one transaction cost: the hook of the executor while it is applied.
 
-    Nothing is cut off: a transaction that is above the limits runs to its end, and then does not fit.
+    Args:
+      stops: raise Stopped, at the next JUMPDEST or with the next frame, once its opcodes alone are above the limits:
+        it fits into no batch. Without it the transaction runs to its end, and then does not fit.
     """
 
-    __slots__ = ("_before", "_costs", "_fork", "_frame", "_levels", "_out", "_room", "_used")
+    __slots__ = ("_before", "_costs", "_fork", "_frame", "_levels", "_limits", "_out", "_room", "_stops", "_used")
 
-    def __init__(self, fork: int, levels: int, limits: Counters) -> None:
-        self._fork, self._levels = fork, levels
-        self._room = room_of(limits)
+    def __init__(self, fork: int, levels: int, limits: Counters, *, stops: bool = False) -> None:
+        self._fork, self._levels, self._stops = fork, levels, stops
+        self._limits, self._room = limits, room_of(limits)
         self._used = self._before = 0
         self._out = 0
         self._frame: Frame | None = None
@@ -105,9 +108,12 @@ class TxCounters:
         return unpacked(self._used)
 
     def opcode(self, frame: Frame, opcode: int) -> None:
-        """Some 0.3 µs, and about 1 µs for an opcode with a rule of its own."""
+        """Some 0.3 µs, and about 1 µs for an opcode with a rule of its own. Raises Stopped."""
         if frame is not self._frame:
+            self._look()
             self._enter(frame)
+        elif opcode == JUMPDEST:
+            self._look()  # code that does not jump back ends soon by itself
         found = self._costs.fixed[opcode]
         if found is None:
             found = self._costs.rules[opcode](frame)
@@ -120,6 +126,10 @@ class TxCounters:
     def precompile(self, frame: Frame, number: int) -> None:
         out = self._out if frame.depth else 0
         self._add(precompile_cost(number, frame.input, out, self._fork))
+
+    def _look(self) -> None:
+        if self._stops and is_over(self._room, self._used):
+            raise Stopped(self.used.over(self._limits)[0])
 
     def _enter(self, frame: Frame) -> None:
         kind = Kind(frame.is_create, frame.is_create2, frame.is_deploy)
