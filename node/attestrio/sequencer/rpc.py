@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
+import trio
 from msgspec import Raw
 
 from attestrio.kit.jsonrpc import CallRefused, InvalidParams, Method
@@ -61,6 +62,8 @@ class SequencerRpc:
     intake: Intake
     rules: Rules
     settings: RpcSettings = field(default_factory=RpcSettings)
+    _executing: trio.Lock = field(default_factory=trio.Lock, init=False)
+    """One call at a time asks for the chain: a block that is due waits for one of them, and not for a queue."""
 
     @property
     def methods(self) -> Mapping[str, Method]:
@@ -181,7 +184,8 @@ class SequencerRpc:
         wanted = self._wanted(params[0])
         at = _read(params[1:], 0, 1)[0]
         try:
-            return await self._state(at, lambda db: how(db, self.rules, wanted))
+            async with self._executing:
+                return await self._state(at, lambda db: how(db, self.rules, wanted))
         except CallFailed as exc:
             if exc.returned or str(exc) == "execution reverted":
                 name, said = REVERTS.read_untrusted(exc.returned)

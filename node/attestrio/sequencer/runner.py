@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NoReturn
@@ -50,6 +51,8 @@ class Pace:
     """Whether one is built too when no transaction waits."""
     most_txs: int = 500
     """In one block; nobody else is answered while it is built."""
+    most_s: float = 5.0
+    """After which no further transaction is tried for a block: what takes longer to execute waits for the next one."""
 
 
 @dataclass(slots=True)
@@ -71,6 +74,7 @@ class SequencerRunner:
       sink: where L1 is heard; None: it is not.
       rebuild: what is done after a rollback; None: nothing is built any more, and a person is told.
       now: seconds since 1970.
+      clock: seconds, never going back: how long a block takes.
     """
 
     def __init__(
@@ -85,8 +89,10 @@ class SequencerRunner:
         sink: L1Sink | None = None,
         rebuild: Rebuild | None = None,
         metrics: SequencerMetrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._chain, self._writer, self._rules, self._leaves, self._intake = chain, writer, rules, leaves, intake
+        self._clock = clock
         self._now, self._pace, self._sink, self._rebuild = now, pace, sink, rebuild
         self._metrics = metrics or SequencerMetrics(Metrics())
         self._builder = BatchBuilder(chain.db, rules, leaves)  # the writer's batch is closed, so it begins a new one
@@ -176,7 +182,10 @@ class SequencerRunner:
         if over and builder.batch is not None and builder.batch.blocks:
             builder.close_batch()
         self._begin_block()
-        for tx in txs:
+        until = self._clock() + self._pace.most_s
+        for tried, tx in enumerate(txs):
+            if tried and self._clock() >= until:
+                break
             result = builder.add(tx.encoded)
             if isinstance(result, Full) and not result.alone and not builder.outcomes:
                 builder.drop_block()  # the batch is full up to here, and this block becomes the first of the next one

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import trio
 from attestrio.kit.blocking import inline
 from attestrio.kit.jsonrpc import answer
 from attestrio.sequencer.db import ChainDb
@@ -34,10 +35,10 @@ def db(tmp_path_factory):
 class Rpc:
     """The methods, asked as JSON."""
 
-    def __init__(self, db):
+    def __init__(self, db, chain=None):
         self.pool = Pool(CHAIN_ID)
         self._methods = SequencerRpc(
-            Intake(SharedChain(db, inline), self.pool), PLAN.rules, RpcSettings("test", call_gas=1_000_000)
+            Intake(chain or SharedChain(db, inline), self.pool), PLAN.rules, RpcSettings("test", call_gas=1_000_000)
         ).methods
 
     async def __call__(self, method, *params):
@@ -272,3 +273,29 @@ async def test_parameters_that_are_none_are_refused(rpc, method, params):
         await rpc(method, *params)
 
     assert exc_info.value.args[0] == -32602
+
+
+async def test_a_block_that_is_due_waits_for_one_call_and_not_for_all_that_were_asked_before(db):
+    done, order = trio.Event(), []
+
+    async def run(work):  # the first question lasts until everybody has come
+        await done.wait()
+        return work()
+
+    chain = SharedChain(db, run)
+    rpc = Rpc(db, chain)
+
+    async def called():
+        await rpc("eth_call", {"to": f"0x{TALLY_AT.hex()}"}, "latest")
+        order.append("call")
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(called)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(chain.change, lambda _: order.append("block"))
+        await trio.testing.wait_all_tasks_blocked()
+        done.set()
+
+    assert order.index("block") <= 1
+    assert order.count("call") == 5

@@ -1,6 +1,7 @@
 """The sequencer's loop in virtual time: when a block is built, what is in it, when a batch ends, and going back."""
 
 from contextlib import asynccontextmanager
+from itertools import count
 
 import pytest
 import trio
@@ -27,7 +28,7 @@ LAZY = Pace(empty_blocks=False)
 class World:
     """A sequencer in one folder, whose clock is trio's."""
 
-    def __init__(self, folder, *, pace=LAZY, leaves=(), rebuild=None, **rules):
+    def __init__(self, folder, *, pace=LAZY, leaves=(), rebuild=None, clock=trio.current_time, **rules):
         self.site = Site(folder)
         self.db, self.rules = self.site.db, own_rules(**rules)
         if self.db.tip is None:
@@ -42,7 +43,7 @@ class World:
         self.sink = L1Sink(self.store, LeafBook(), self.chain, 1, MANAGER, MANAGER, inline)
         self.runner = SequencerRunner(
             self.chain, self.site.writer, self.rules, MemoryLeaves(leaves), self.intake, self.now, pace, self.sink,
-            rebuild and (lambda db: rebuild(self)), SequencerMetrics(self.metrics),
+            rebuild and (lambda db: rebuild(self)), SequencerMetrics(self.metrics), clock,
         )  # fmt: skip
 
     @staticmethod
@@ -92,6 +93,16 @@ async def test_a_block_is_built_a_while_after_the_first_transaction_with_all_tha
         await trio.sleep(50)
 
         assert world.blocks() == [(2, 106, 3)]
+
+
+async def test_what_takes_long_to_execute_is_left_for_the_next_blocks(tmp_path, autojump_clock):
+    looks = count()
+    async with running(tmp_path, pace=Pace(empty_blocks=False, most_s=2.0), clock=lambda: next(looks)) as world:
+        for nonce in range(5):
+            await world.add(tx(nonce))
+        await trio.sleep(50)
+
+        assert [txs for _, _, txs in world.blocks()] == [2, 2, 1]
 
 
 async def test_empty_blocks_are_built_where_they_are_wanted(tmp_path, autojump_clock):
