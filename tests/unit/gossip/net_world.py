@@ -90,15 +90,16 @@ class Peer:
 
 
 @asynccontextmanager
-async def running(genesis, index, *, outbound=(), own=None, store=None, bind="127.0.0.1:0", **rules):
-    """A node with `node_key(index)` that dials each Peer of `outbound`, or each (key, address)."""
+async def running(genesis, index, *, outbound=(), own=None, store=None, bind="127.0.0.1:0", duty=None, **rules):
+    """A node with `node_key(index)` that dials each Peer of `outbound`, or each (key, address). `duty` is told of votes
+    and of peers that took ours."""
     pairs = dict((one.node.key, one.address) if isinstance(one, Peer) else one for one in outbound)
     settings = {"redial_s": 0.2, "static_outbound": pairs, **rules}
     node = GossipNode(node_key(index), GossipRules(**settings))
     address = await node.listen(bind)
-    votes = VotesWatch(genesis.attesters, genesis.hash()) if genesis.attesters else None
+    votes = VotesWatch(genesis.attesters, genesis.hash(), on_counted=duty and duty.heard) if genesis.attesters else None
     store = store or MemoryBatchStore(genesis.hash())
-    runner = GossipRunner(node, genesis, store, votes, own)
+    runner = GossipRunner(node, genesis, store, votes, own, **({"on_delivered": duty.delivered} if duty else {}))
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(store.run)
