@@ -20,7 +20,7 @@ class NodeSection(Section, frozen=True):
     data_dir: str = "attestrio-sequencer"
     """Folder of everything this sequencer keeps, its stream too; made with mode 0700."""
     metrics_bind: str = ""
-    """Where /metrics is served (host:port; port 0 picks a free one); "": nowhere."""
+    """Where page, probes and metrics are served (host:port; port 0 picks a free one); "": nowhere."""
 
     def __post_init__(self) -> None:
         if not self.data_dir:

@@ -250,8 +250,8 @@ class NodePage:
     def _has_peers(self) -> Finding:
         network = self._node.network
         assert network is not None
-        count, wanted = network.heard_from.value, len(network.rules.static_outbound)
-        if count:
+        wanted = len(network.rules.static_outbound)
+        if network.connected.value:
             return Finding(True, "peers are connected")
         return Finding(False, f"no peer is connected; {wanted} are dialled")
 

@@ -1,0 +1,190 @@
+"""The pages of operators, aggregators and sequencers: what they read, how often, and what makes them not ready."""
+
+import pytest
+import trio
+from attestrio.aggregator.runner import Serving
+from attestrio.app.aligned_pages import aggregator_page, operator_page
+from attestrio.app.page import PROBLEM, READ_S, RolePage, Sections, l1_answers, origin_of
+from attestrio.app.sequencer_page import SequencerSeen, sequencer_page
+from attestrio.errors import SourceError
+from attestrio.gorpc.client import GoRpcClient
+from attestrio.journal import SqliteJournal
+from attestrio.kit.blocking import inline
+from attestrio.kit.metrics import Metrics
+from attestrio.l1.endpoint import Endpoint
+from attestrio.l1.provider import L1Provider
+from attestrio.resequence.report import Progress, Report
+from attestrio.sequencer.shared import Head
+from attestrio.web.api import FactView
+from trio_util import AsyncValue
+
+
+class Away(SourceError):
+    """A journal that does not answer."""
+
+    code = "away_for_this_test"
+
+
+class Read:
+    """Sections that are counted; an exception is raised instead."""
+
+    def __init__(self):
+        self.count, self.error = 0, None
+
+    async def __call__(self):
+        await trio.lowlevel.checkpoint()
+        self.count += 1
+        if self.error is not None:
+            raise self.error
+        return Sections(facts=[FactView(name="read", value=str(self.count))])
+
+
+def facts(view):
+    return {fact.name: fact.value for fact in view.facts}
+
+
+async def test_a_journal_is_read_every_five_seconds_and_not_for_every_look(autojump_clock):
+    read = Read()
+    page = RolePage("operator", Metrics(), read)
+
+    for _ in range(20):
+        await page.document()
+        await trio.sleep(READ_S / 10)
+
+    assert read.count == 2
+
+
+async def test_what_tells_of_itself_is_read_at_once(autojump_clock):
+    read, now = Read(), [0]
+    page = RolePage("sequencer", Metrics(), read, changed=lambda: now[0])
+    await page.document()
+
+    now[0] = 1
+    view = await page.document()
+
+    assert facts(view) == {"read": "2"}
+
+
+async def test_a_journal_that_is_away_leaves_what_was_read_before_and_says_so(autojump_clock):
+    read = Read()
+    page = RolePage("aggregator", Metrics(), read)
+    await page.document()
+
+    read.error = Away("gone")
+    await trio.sleep(READ_S)
+    await page.document()
+    await trio.sleep(READ_S)
+    away = await page.document()
+    read.error = None
+    await trio.sleep(READ_S)
+    back = await page.document()
+
+    assert facts(away) == {"read": "1", PROBLEM: Away.code}
+    assert facts(back) == {"read": "4"}
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://user:pass@rpc.example/v3/0123456789abcdef?key=x#y", "https://rpc.example"),
+        ("http://127.0.0.1:8545", "http://127.0.0.1:8545"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_of_an_address_the_page_shows_no_path_in_which_a_key_may_stand(url, origin):
+    assert origin_of(url) == origin
+
+
+async def test_an_operator_shows_its_journal_and_is_not_ready_without_its_aggregator(tmp_path):
+    journal = SqliteJournal(tmp_path / "operator.db", inline)
+    chain = L1Provider([Endpoint("http://127.0.0.1:9", 17_000)])
+
+    async with trio.open_nursery() as nursery, chain:
+        await nursery.start(journal.run)
+        page = operator_page(Metrics(), journal, chain, GoRpcClient("127.0.0.1:9"))
+        view = await page.document()
+        nursery.cancel_scope.cancel()
+
+    assert view.node.role == "operator"
+    assert facts(view) == {"aggregator": "127.0.0.1:9", "known before": "nothing is scanned yet"}
+    assert [(queue.name, queue.waiting) for queue in view.queues] == [
+        ("to be verified", 0),
+        ("to be answered on the chain", 0),
+        ("never taken", 0),
+    ]
+    assert view.l1.chain_id == 17_000
+    assert [(check.name, check.ok) for check in page.health.checks()] == [("l1", True), ("aggregator", False)]
+
+
+async def test_an_aggregator_that_stands_by_is_not_ready_until_it_leads(tmp_path):
+    journal = SqliteJournal(tmp_path / "aggregator.db", inline)
+    serving = AsyncValue(None)
+    core = AsyncValue(None)
+
+    async with L1Provider([Endpoint("http://127.0.0.1:9", 17_000)]) as chain, trio.open_nursery() as nursery:
+        await nursery.start(journal.run)
+        page = aggregator_page(Metrics(), journal, chain, serving)
+        before = page.health.ready
+        serving.value = Serving("127.0.0.1:8090", core)
+        view = await page.document()
+        core.value = object()
+        page.health.look()
+        nursery.cancel_scope.cancel()
+
+    assert not before
+    assert page.health.ready
+    assert view.node.listening == "127.0.0.1:8090"
+    assert facts(view) == {"leads": "nobody", "operators known": "0"}
+    assert view.tasks.rows == []
+
+
+async def test_ethereum_that_does_not_answer_makes_a_role_not_ready_by_a_code_without_its_address():
+    async with L1Provider([Endpoint("http://127.0.0.1:9/secret-path", 1)], schedule=()) as chain:
+        unasked = l1_answers(chain)()
+        with pytest.raises(SourceError):
+            await chain.block("latest")
+        asked = l1_answers(chain)()
+
+    assert unasked.ok
+    assert not asked.ok
+    assert "unreachable" in asked.reason
+    assert "secret-path" not in asked.reason
+
+
+class Chain:
+    """As much of a sequencer's chain as its page looks at."""
+
+    def __init__(self):
+        self.head = Head(40, 400, b"\x01")
+
+
+async def test_a_sequencer_shows_its_head_and_how_far_a_resequencing_has_got():
+    seen = SequencerSeen(Chain())
+    page = sequencer_page(Metrics(), seen, has_l1=False)
+    before = await page.document()
+
+    seen.progress = Progress(old_batch=44, new_batch=43, blocks=40, of_blocks=100)
+    page.health.look()
+    during, ready = await page.document(), page.health.ready
+    seen.report = Report(kept_batch=40, old_batches=10, old_blocks=100, new_batches=11, new_blocks=100)
+    page.health.look()
+    after = await page.document()
+
+    assert facts(before) == {"batch": "40", "block": "400"}
+    assert before.resequence is None
+    assert (during.resequence.phase, during.resequence.at, ready) == ("building", 44, False)
+    assert (during.resequence.done, during.resequence.total) == (40, 100)
+    assert (after.resequence.phase, after.resequence.first, after.resequence.last) == ("done", 41, 50)
+    assert after.ready
+
+
+async def test_a_sequencer_that_halted_says_why_and_is_not_ready():
+    chain = Chain()
+    page = sequencer_page(Metrics(), SequencerSeen(chain), has_l1=False)
+
+    chain.head = Head(40, 400, b"\x01", "L1 rolled back batch 39")
+    page.health.look()
+    view = await page.document()
+
+    assert facts(view)["halted"] == "L1 rolled back batch 39"
+    assert [check.reason for check in view.checks] == ["nothing is built: L1 rolled back batch 39"]
