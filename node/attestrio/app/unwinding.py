@@ -19,8 +19,11 @@ from attestrio.kit.sqlite import storage_errors
 from attestrio.resequence.errors import RebuildUnfinished
 from attestrio.resequence.journal import Journal
 from attestrio.sequencer.db import ChainDb, Unwound
+from attestrio.sequencer.errors import StreamMissing
+from attestrio.sequencer.tail import tail_of
 from attestrio.stream.backup import Tell
 from attestrio.stream.backup import backup as copy_stream
+from attestrio.stream.reader import StreamReader
 
 BACKUPS: Final = "backups"
 
@@ -44,7 +47,8 @@ def unwind(config: SequencerConfig, batch: int, tell: Tell, *, backup: bool = Tr
     """Take the chain back to the end of `batch`. The stream stays as it is, and is ahead from then on.
 
     For the last batch nothing happens. Blocks. Raises NoSequencer, DataDirInUse, UnwindRefused, RebuildUnfinished,
-    StorageUnusable; for the copy BackupFailed and as `stream.backup`. Then the chain is as it was.
+    StreamMissing, StorageUnusable, and as `StreamReader.open`; for the copy BackupFailed and as `stream.backup`. Then
+    the chain is as it was.
     """
     folder = Path(config.sequencer.data_dir)
     if not (folder / CHAIN).exists():
@@ -58,8 +62,18 @@ def unwind(config: SequencerConfig, batch: int, tell: Tell, *, backup: bool = Tr
         planned = db.trial(lambda: db.unwind_to_batch(batch))  # what is refused is refused before anything is copied
         if not planned.batches and not planned.blocks:
             return UnwindDone(planned, None)
+        _refuse_without_stream(stream, db, planned)
         copied = _copy(data_dir.path, stream, batch, tell) if backup else None
         return UnwindDone(db.unwind_to_batch(batch), copied)
+
+
+def _refuse_without_stream(stream: Path, db: ChainDb, planned: Unwound) -> None:
+    """What is taken back has to be in the stream: nothing else could build it again."""
+    with StreamReader.open(stream) as reader:
+        tail = tail_of(reader)
+    last, tip = db.last_batch, db.state.tip.number
+    if tail is None or tail.block <= planned.block < tip:
+        raise StreamMissing(0 if last is None else last.number, tip)
 
 
 def _copy(data_dir: Path, stream: Path, batch: int, tell: Tell) -> Path:

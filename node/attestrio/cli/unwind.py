@@ -18,7 +18,9 @@ from attestrio.cli.progress import progress_bar
 
 def unwind(
     *,
-    to_batch: Annotated[int, Parameter(validator=validators.Number(gte=0), help="The batch that is to be the last.")],
+    to_batch: Annotated[
+        int, Parameter(validator=validators.Number(gte=0, lt=1 << 63), help="The batch that is to be the last.")
+    ],
     backup: Annotated[
         bool, Parameter(help="First copy stream and database into backups/ in the data directory; needs their room.")
     ] = True,

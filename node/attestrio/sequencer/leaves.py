@@ -53,7 +53,10 @@ class MemoryLeaves:
             return
         last = self._order[-1] if self._order else None
         if leaf.index < 1 or (last is not None and (leaf.index <= last.index or leaf.timestamp < last.timestamp)):
-            raise ValueError(f"leaf {leaf.index} of time {leaf.timestamp} after {last}")
+            before = "" if last is None else f" after leaf {last.index} of time {last.timestamp}"
+            raise ValueError(f"leaf {leaf.index} of time {leaf.timestamp}{before}: both have to grow, from 1 and 0")
+        if leaf.index >> 32 or not 0 <= leaf.timestamp < 1 << 63:
+            raise ValueError(f"leaf {leaf.index} of time {leaf.timestamp}: too large")
         self._leaves[leaf.index] = leaf
         self._order.append(leaf)
 

@@ -114,6 +114,26 @@ def test_to_the_last_batch_nothing_happens(attestrio, site):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("batch", [1 << 63, 1 << 64])
+def test_a_batch_that_no_database_can_number_is_refused(attestrio, site, batch):
+    ended = attestrio("unwind", "--to-batch", batch, "-c", site / "sequencer.toml", "--json")
+
+    assert (ended.code, ended.error["code"]) == (2, "usage")
+    assert ends_with(site) == (13, 26)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_chain_does_not_go_back_when_there_is_no_stream_to_build_it_again_from(attestrio, site, harm):
+    harm(site / "data" / "data-stream.bin")
+
+    ended = attestrio("unwind", "--to-batch", 5, "--no-backup", "-c", site / "sequencer.toml", "--json")
+
+    assert (ended.code, ended.error["code"]) in {(4, "stream_unreadable"), (4, "not_a_stream")}
+    assert ends_with(site) == (13, 26)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batch", "said"),
     [

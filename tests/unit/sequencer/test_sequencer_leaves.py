@@ -39,6 +39,14 @@ def test_leaves_that_go_back_are_refused():
     assert known.leaf(3) is None
 
 
+@pytest.mark.parametrize("large", [Leaf(1 << 32, bytes(32), bytes(32), 20), Leaf(3, bytes(32), bytes(32), 1 << 63)])
+def test_a_leaf_whose_numbers_no_stream_or_database_can_hold_is_refused(large):
+    known = leaves(10, 20)
+
+    with pytest.raises(ValueError, match="too large"):
+        known.add(large)
+
+
 def test_the_hash_of_a_leaf_is_that_of_its_root_its_block_and_its_time():
     leaf = Leaf(7, b"\1" * 32, b"\2" * 32, 0x1234)
 
