@@ -34,6 +34,7 @@ PLACES = {
     "cert": "cert:app",
     "batch": "batch:app",
     "config": "config:app",
+    "doctor": "doctor:doctor",
     "protection": "protection:app",
     "receipt": "receipt:app",
     "equivocation": "equivocation:app",

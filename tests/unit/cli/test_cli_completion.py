@@ -38,7 +38,7 @@ def tab(attestrio, tmp_path):
 @needs("bash")
 def test_bash_completes_commands_options_and_the_values_of_options(tab):
     assert tab("") >= set(PLACES)
-    assert tab("proto") == {"protection"}
+    assert tab("prot") == {"protection"}
     assert tab("config", "") == {"check", "show"}
     assert tab("node", "run", "--log-f") == {"--log-format"}
     assert tab("node", "run", "--log-format", "") == {"auto", "console", "json", "logfmt"}
