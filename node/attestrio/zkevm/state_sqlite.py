@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import apsw
 
+from attestrio.errors import StorageUnusable
 from attestrio.kit.sqlite import storage_errors
 from attestrio.zkevm.state import BALANCE, BEFORE_GENESIS, CODE, NONCE, Key, Tip, Value, empty
 
@@ -93,9 +94,16 @@ class SqliteStore:
         try:
             with storage_errors(self._path), self._db:
                 yield self._db
-        except BaseException:
+        except BaseException as exc:
             self._read.clear()
             self._load_tip()
+            cause: BaseException | None = exc
+            while isinstance(cause, apsw.SQLError):
+                # "no transaction is active": after an error of the disk SQLite has already taken everything back
+                cause = cause.__context__
+            if cause is not exc and isinstance(cause, StorageUnusable | apsw.Error):
+                with storage_errors(self._path):
+                    raise cause from exc
             raise
 
     def _load_tip(self) -> None:

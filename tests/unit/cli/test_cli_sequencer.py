@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -284,3 +286,18 @@ def test_check_reads_the_files_of_the_chain(attestrio, site):
 
     assert good.document["chain_id"] == CHAIN_ID
     assert (bad.code, "timestamp is missing" in bad.error["message"]) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_disk_without_room_for_an_unwind_is_one_sentence_and_changes_nothing(site):
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000));"
+        "from attestrio.cli import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", code, "unwind", "--to-batch", "5", "-c", str(site / "sequencer.toml")]
+
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, "Traceback" in ended.stderr) == (4, False), ended.stderr
+    assert ends_with(site) == (13, 26)
