@@ -23,10 +23,11 @@ from attestrio.kit.metrics import Metrics
 from attestrio.protection.epochs import EpochCause
 from attestrio.quorum.refusals import VotesAdded, VotesRefused
 from attestrio.quorum.watch import OnList
-from attestrio.roles import Batch, BatchNumber, BatchQC, SignedBatch
+from attestrio.roles import AttesterPublicKey, Batch, BatchNumber, BatchQC, SignedBatch
 from attestrio.status import AttestationStatusWatch
 from attestrio.status.runner import PollOutcome, PollResult
 from attestrio.store.api import BatchStore
+from attestrio.web.attendance import Miss
 
 log = logging.getLogger("attestrio.app")
 
@@ -55,8 +56,15 @@ class NodeMetrics:
             "attestrio_batch_certified_number", "Batch of the newest certificate stored here."
         )
         self._signed = metrics.gauge("attestrio_batch_signed_number", "Batch this process signed last.")
+        self._missed = metrics.counter(
+            "attestrio_member_missed_total",
+            "Batches that a member of the committee had no vote for when the status went on, by reason. Starts with a"
+            " member's first miss.",
+            {"member": (), "reason": ()},
+        )
         self._certified.set(math.nan)
         self._signed.set(math.nan)
+        seen.on_miss = self._member_missed
         for name, text, read in EPOCH_GAUGES:
             metrics.gauge(name, text).set_function(_reader(epoch, read))
 
@@ -64,6 +72,9 @@ class NodeMetrics:
         """For `AttestationStatusRunner.on_poll`."""
         self._polls.labels(result=outcome.result).inc()
         self._seen.polled(outcome, self._epoch.value)
+
+    def _member_missed(self, key: AttesterPublicKey, reason: Miss) -> None:
+        self._missed.labels(member=key.to_text(), reason=reason.value).inc()
 
     def epoch_ended(self, cause: EpochCause) -> None:
         self._rollbacks.labels(cause=cause).inc()

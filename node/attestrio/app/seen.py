@@ -9,7 +9,7 @@ from attestrio.batches.chain import Verdict
 from attestrio.duty import DutyLog
 from attestrio.roles import BatchNumber
 from attestrio.status.runner import PollOutcome
-from attestrio.web.attendance import Attendance
+from attestrio.web.attendance import Attendance, OnMiss, uncounted
 
 
 class Seen:
@@ -22,6 +22,8 @@ class Seen:
 
     def __init__(self, duty: DutyLog, now: Callable[[], float]) -> None:
         self._duty, self._now = duty, now
+        self.on_miss: OnMiss = uncounted
+        """For the epochs that begin from then on."""
         self.attendance = Attendance(duty.story, now)
         self.poll: PollOutcome | None = None
         """The last poll of the status; None before the first."""
@@ -39,7 +41,7 @@ class Seen:
 
     def began(self, newest: BatchNumber | None) -> None:
         """An epoch begins, over a store whose newest certificate is `newest`."""
-        self.attendance = Attendance(self._duty.story, self._now)
+        self.attendance = Attendance(self._duty.story, self._now, self.on_miss)
         self.poll, self.certified, self.certified_at, self.signed = None, newest, None, None
 
     def polled(self, outcome: PollOutcome, epoch: Epoch | None) -> None:

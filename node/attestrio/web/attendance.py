@@ -37,6 +37,13 @@ class _Passed:
     at: float
 
 
+OnMiss = Callable[[AttesterPublicKey, Miss], None]
+
+
+def uncounted(key: AttesterPublicKey, reason: Miss) -> None:
+    """The default for `on_miss`."""
+
+
 class Attendance:
     """The members of one epoch's committee.
 
@@ -46,11 +53,18 @@ class Attendance:
     Args:
       story: what is known of a batch, `DutyLog.story`.
       now: the wall clock, in seconds since 1970.
+      on_miss: told of each miss as it is counted; must not raise.
     """
 
-    def __init__(self, story: Callable[[BatchNumber], BatchStory | None], now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        story: Callable[[BatchNumber], BatchStory | None],
+        now: Callable[[], float],
+        on_miss: OnMiss = uncounted,
+    ) -> None:
         self._story = story
         self._now = now
+        self._on_miss = on_miss
         self._last: dict[AttesterPublicKey, LastVote] = {}
         self._missed: dict[AttesterPublicKey, Counter[str]] = {}
         self._wanted: BatchNumber | None = None
@@ -113,3 +127,4 @@ class Attendance:
 
     def _count(self, key: AttesterPublicKey, reason: Miss) -> None:
         self._missed.setdefault(key, Counter())[reason.value] += 1
+        self._on_miss(key, reason)

@@ -63,6 +63,8 @@ class Health:
         if name in self._asks:
             raise ValueError(f"there is a check {name} already")
         self._asks[name] = ask
+        if self._shown is not None:  # asked when it is scraped, so it is true without a page too
+            self._shown.labels(check=name).set_function(lambda: float(ask().ok))
         self.look()
 
     def look(self) -> tuple[Check, ...]:
@@ -77,8 +79,6 @@ class Health:
                     extra=named(EventName.READINESS_CHANGED, check=name, reason="ok" if found.ok else "not_ok"),
                 )  # fmt: skip
             self.version += check != before
-            if self._shown is not None:
-                self._shown.labels(check=name).set(found.ok)
         return self.checks()
 
     def checks(self) -> tuple[Check, ...]:
