@@ -35,6 +35,7 @@ PLACES = {
     "batch": "batch:app",
     "config": "config:app",
     "doctor": "doctor:doctor",
+    "debug": "debug:app",
     "protection": "protection:app",
     "receipt": "receipt:app",
     "equivocation": "equivocation:app",
