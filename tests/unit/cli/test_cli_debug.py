@@ -64,6 +64,7 @@ def node(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_bundle_has_what_helps_and_no_secret_wherever_it_stood(attestrio, node, tmp_path, monkeypatch):
     in_env = SECRETS[1].to_text()
     monkeypatch.setenv("ATTESTRIO_BLS_PASSWORD", PASSWORD)
@@ -104,6 +105,7 @@ def test_a_key_from_the_environment_is_in_no_bundle(attestrio, tmp_path, monkeyp
     assert_holds_no([SECRETS[1].to_text(), SECRETS[1].to_text().rpartition(":")[2]], out)
 
 
+@pytest.mark.slow
 def test_keystore_and_password_of_an_operator_are_in_no_bundle(attestrio, tmp_path, monkeypatch):
     write_keystore(tmp_path / "bls.json", BlsKey.from_bytes(b"\x05" * 32), PASSWORD)
     (tmp_path / "password").write_text(PASSWORD + "\n")

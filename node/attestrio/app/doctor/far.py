@@ -87,7 +87,7 @@ async def chain(access: L1Access) -> list[Finding]:
     """Each endpoint: its chain and its head; and whether they follow one chain."""
     from attestrio.l1.api import BlockNumber, Header
     from attestrio.l1.endpoint import Endpoint
-    from attestrio.l1.errors import ChainChanged
+    from attestrio.l1.errors import ChainChanged, WrongChain
     from attestrio.l1.provider import L1Provider
 
     heads: dict[str, int] = {}
@@ -105,7 +105,7 @@ async def chain(access: L1Access) -> list[Finding]:
                 head = await one.block("latest")
         except BadUrl as exc:
             return fail("l1", about, str(exc), "correct l1.rpc_urls")
-        except ChainChanged as exc:
+        except (ChainChanged, WrongChain) as exc:
             return fail("l1", about, f"{exc} ({exc.code})", "correct l1.rpc_urls or l1.chain_id")
         except SourceError as exc:
             return fail("l1", about, f"{exc} ({exc.code})", "is it up, and is the URL right?")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +36,7 @@ def ports_of(pid: int, proc: Path = PROC) -> set[int] | None:
     """TCP ports that a process listens at; None where we may not look."""
     place = proc / str(pid)
     try:
-        links = [os.readlink(one) for one in list((place / "fd").iterdir())[:MAX_FDS]]
+        links = list(_links(place / "fd"))
         tables = [
             (place / "net" / name).read_text("ascii") for name in ("tcp", "tcp6") if (place / "net" / name).exists()
         ]
@@ -46,3 +48,10 @@ def ports_of(pid: int, proc: Path = PROC) -> set[int] | None:
         if len(line) > 9 and line[3] == LISTENING and line[9] in sockets:
             found.add(int(line[1].rpartition(":")[2], 16))
     return found
+
+
+def _links(folder: Path) -> Iterator[str]:
+    """Where the descriptors of a process lead. Raises OSError."""
+    for one in list(folder.iterdir())[:MAX_FDS]:
+        with suppress(FileNotFoundError):  # closed in the meantime, as the one with which we look into our own
+            yield os.readlink(one)

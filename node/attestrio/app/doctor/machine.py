@@ -93,9 +93,6 @@ def disk_sync(place: Path) -> Finding:
         took = sorted(sync_times(part))
     except OSError as exc:
         return fail(name, str(above), f"cannot be measured: {exc.strerror}", _as_user(above))
-    finally:
-        with suppress(OSError):
-            part.unlink()
     median, worst = statistics.median(took), took[-1]
     rate = 1 / max(median, 1e-9)
     values = {"median_s": median, "worst_s": worst, "syncs": len(took), "votes_per_s": rate}
@@ -109,7 +106,10 @@ def disk_sync(place: Path) -> Finding:
 
 
 def sync_times(part: Path) -> Iterator[float]:
-    """Seconds of each sync of a new file; as many as fit into the bounds, one at least. Raises OSError."""
+    """Seconds of each sync of a new file, which is gone afterwards; as many as fit into the bounds, one at least.
+
+    Raises OSError.
+    """
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         page, until = os.urandom(SYNC_BYTES), time.perf_counter() + MOST_S
@@ -123,6 +123,8 @@ def sync_times(part: Path) -> Iterator[float]:
                 return
     finally:
         os.close(handle)
+        with suppress(OSError):
+            part.unlink()
 
 
 def secret_file(key: str, path: Path, owner: int) -> Finding:

@@ -1,0 +1,466 @@
+"""`attestrio doctor`: every check, well and not well, and that looking changes nothing."""
+
+import json
+import os
+import socket
+import time
+from email.utils import formatdate
+from functools import partial
+
+import httpx
+import pytest
+import trio
+from attestrio.app.doctor import Grade, above, examine, far, machine, past, subject_of
+from attestrio.app.doctor.finding import ok
+from attestrio.app.doctor.holder import holder_of, ports_of
+from attestrio.app.doctor.ports import port
+from attestrio.app.doctor.subject import L1Access
+from attestrio.app.kinds import Kind
+from attestrio.config import KeysSection, MainNodeSection, NodeConfig, NodeSection, load_config
+from attestrio.kit.datadir import LOCK, DataDir
+from attestrio.kit.http import serve_app
+from attestrio.protection.errors import SigningRefused
+from attestrio.protection.halt import write_halt
+from attestrio.protection.history import mark_unused, open_history
+from attestrio.roles import NodeSecretKey
+from attestrio.sim.cluster import Cluster, ClusterSpec
+from cli_kit import GENESIS, SECRETS, STRANGER, genesis_of, write_genesis
+
+PEER = NodeSecretKey.from_bytes(b"\x01" * 32).public()
+KEY = SECRETS[0].public()
+
+
+@pytest.fixture
+def node(tmp_path):
+    """A node that never ran, with all it needs but a main node that answers."""
+    write_genesis(tmp_path / "genesis.json")
+    (tmp_path / "attester.key").write_text(SECRETS[0].to_text() + "\n")
+    (tmp_path / "attester.key").chmod(0o600)
+    mark_unused(tmp_path / "attester.key", KEY)
+    path = tmp_path / "node.toml"
+    path.write_text(
+        '[node]\ndata_dir = "data"\n[keys]\nattester_file = "attester.key"\n[genesis]\nfile = "genesis.json"\n'
+        '[main_node]\nurl = "http://127.0.0.1:1/"\n[web]\nbind = "127.0.0.1:0"\n'
+    )
+    return path
+
+
+def checks(ended):
+    return {one["name"]: one for one in ended.document["checks"]}
+
+
+# --- the command
+
+
+@pytest.mark.slow
+def test_before_the_first_start_it_says_what_is_missing_and_makes_nothing(attestrio, node, tmp_path):
+    before = sorted(tmp_path.iterdir())
+
+    ended = attestrio("doctor", "--config", node, "--json")
+
+    found = checks(ended)
+    assert (ended.code, ended.err, ended.document["ok"], ended.document["kind"]) == (2, "", False, "node")
+    assert [name for name, one in found.items() if one["grade"] == "fail"] == ["main_node", "genesis"]
+    assert all(bool(one["todo"]) is (one["grade"] != "ok") for one in ended.document["checks"])
+    assert found["data_dir"]["reason"] == "does not exist yet: the first start makes it"
+    assert found["history"]["reason"] == "the key was never used: the first start begins its history"
+    assert 0 < found["disk_sync"]["values"]["syncs"] <= 200
+    assert found["disk_sync"]["values"]["votes_per_s"] > 0
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.slow
+def test_each_line_has_a_grade_and_what_is_wrong_has_its_cure_below(attestrio, node):
+    ended = attestrio("doctor", "--config", node)
+
+    lines = ended.out.splitlines()
+    wrong = next(index for index, line in enumerate(lines) if line.startswith("fail  main_node"))
+    assert "http://127.0.0.1:1/" in lines[wrong]
+    assert lines[wrong + 1].strip() == "-> is it up, and is the URL right?"
+    assert lines[-1] == f"{sum(line.startswith('ok ') for line in lines)} ok, {warned(lines)} warn, 2 fail"
+
+
+def warned(lines):
+    return sum(line.startswith("warn ") for line in lines)
+
+
+@pytest.mark.slow
+def test_the_lock_of_a_process_that_runs_is_not_touched(attestrio, node, tmp_path):
+    with DataDir.open(tmp_path / "data") as held:
+        before = (held / LOCK).stat()
+
+        found = checks(attestrio("doctor", "--config", node, "--json"))
+
+        assert (held / LOCK).stat() == before
+    assert found["data_dir"]["reason"].endswith(f"process {os.getpid()} runs in it")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("role", "more"),
+    [("operator", ""), ("aggregator", ""), ("sequencer", f'rollup_manager = "0x{"00" * 20}"\n')],
+    ids=["operator", "aggregator", "sequencer"],
+)
+def test_other_roles_are_examined_as_far_as_they_have_the_same_parts(attestrio, tmp_path, role, more):
+    config = tmp_path / f"{role}.toml"
+    config.write_text(f'[{role}]\ndata_dir = "data"\n[l1]\nrpc_urls = ["http://127.0.0.1:1/"]\ntimeout_s = 1.0\n{more}')
+
+    ended = attestrio("doctor", "-c", config, "--json")
+    text = attestrio("doctor", "-c", config).out
+
+    assert (ended.code, ended.document["kind"]) == (2, role)
+    assert set(checks(ended)) >= {"config", "data_dir", "room", "disk_sync", "swap", "l1", "l1_agreement"}
+    assert checks(ended)["l1"]["grade"] == "fail"
+    assert text.splitlines()[-1].startswith(f"`attestrio {role} check` ")
+
+
+def test_programs_and_the_aggregator_of_an_operator_are_looked_for(attestrio, tmp_path):
+    config = tmp_path / "operator.toml"
+    config.write_text(
+        f'[operator]\ndata_dir = "data"\n[aggregator]\naddress = "127.0.0.1:1"\n'
+        f'[verifier]\nprograms = {{ SP1 = ["/bin/sh"], Risc0 = ["{tmp_path}/none"] }}\n'
+    )
+
+    found = attestrio("doctor", "-c", config, "--json").document["checks"]
+
+    grades = {(one["name"], one["about"].split(" ")[0:2][-1]): one["grade"] for one in found}
+    assert grades["program", "SP1"] == "ok"
+    assert grades["program", "Risc0"] == "fail"
+    assert grades["address", "127.0.0.1:1"] == "fail"
+
+
+# --- the machine
+
+
+@pytest.mark.parametrize(("mode", "grade"), [(0o700, "ok"), (0o750, "warn"), (0o755, "warn"), (0o777, "fail")])
+def test_a_data_directory_is_for_its_owner_alone(tmp_path, mode, grade):
+    tmp_path.chmod(mode)
+
+    assert machine.data_dir(tmp_path, None).grade == grade
+
+
+def test_a_file_in_the_place_of_the_data_directory_is_a_failure(tmp_path):
+    (tmp_path / "data").write_text("")
+
+    assert machine.data_dir(tmp_path / "data", None).grade == "fail"
+
+
+@pytest.mark.parametrize(("mode", "grade"), [(0o600, "ok"), (0o400, "ok"), (0o640, "warn"), (0o644, "fail")])
+def test_a_key_is_for_its_owner_alone(tmp_path, mode, grade):
+    path = tmp_path / "attester.key"
+    path.write_text("")
+    path.chmod(mode)
+
+    assert machine.secret_file("keys.attester_file", path, os.geteuid()).grade == grade
+
+
+def test_a_key_of_another_user_is_a_warning_and_a_missing_one_a_failure(tmp_path):
+    path = tmp_path / "attester.key"
+    path.write_text("")
+    path.chmod(0o600)
+    os_user = path.stat().st_uid
+
+    other = machine.secret_file("keys.attester_file", path, os_user + 1)
+
+    assert other.grade == ("ok" if os_user == 0 else "warn")  # what root owns, root gave
+    assert machine.secret_file("keys.attester_file", tmp_path / "none", os_user).grade == "fail"
+
+
+def test_a_disk_that_cannot_be_measured_is_a_failure_and_nothing_of_others_is_removed(tmp_path):
+    theirs = tmp_path / f".attestrio-doctor-{os.getpid()}"
+    theirs.write_text("theirs")
+
+    found = machine.disk_sync(tmp_path)
+
+    assert found.grade == "fail"
+    assert theirs.read_text() == "theirs"
+
+
+def test_what_a_sync_costs_is_said_as_votes_per_second(tmp_path):
+    found = machine.disk_sync(tmp_path)
+
+    assert found.values["votes_per_s"] == pytest.approx(1 / found.values["median_s"])
+    assert found.values["median_s"] <= found.values["worst_s"]
+    assert "votes a second" in found.reason
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "grade"),
+    [
+        ("Filename Type Size Used Priority\n", "ok"),
+        ("Filename Type Size Used Priority\n/dev/zram0 partition 1 0 100\n", "ok"),
+        ("Filename Type Size Used Priority\n/dev/sda2 partition 1 0 -2\n", "warn"),
+    ],
+)
+def test_swap_on_a_disk_is_a_warning(tmp_path, content, grade):
+    (tmp_path / "swaps").write_text(content)
+
+    assert machine.swap(tmp_path).grade == grade
+
+
+@pytest.mark.parametrize(("kind", "grade"), [("ext4", "ok"), ("tmpfs", "warn"), ("nfs4", "warn")])
+def test_file_systems_that_forget_or_are_elsewhere_are_warnings(tmp_path, kind, grade):
+    proc, data = tmp_path / "proc", tmp_path / "a b" / "data"
+    (proc / "self").mkdir(parents=True)
+    data.mkdir(parents=True)
+    mount = str(data.resolve().parent).replace(" ", "\\040")
+    (proc / "self" / "mounts").write_text(f"/dev/sda1 / ext4 rw 0 0\nx {mount} {kind} rw 0 0\n")
+
+    assert machine.file_system(data, proc).grade == grade
+
+
+def test_room_is_counted_in_the_folder_that_exists(tmp_path):
+    found = machine.room(tmp_path / "none" / "data")
+
+    assert found.about == str(tmp_path)
+    assert found.values["free_bytes"] > 0
+
+
+# --- who holds the directory, and the ports
+
+
+def test_the_holder_of_a_directory_is_found_without_its_lock(tmp_path):
+    with DataDir.open(tmp_path):
+        held_by = holder_of(tmp_path)
+
+    assert held_by == os.getpid()
+    assert holder_of(tmp_path) is None, "LOCK still names us"
+    assert holder_of(tmp_path / "none") is None
+
+
+@pytest.fixture
+def taken():
+    """A port somebody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+async def test_a_port_is_free_or_ours_or_of_others(taken, tmp_path):
+    me = os.getpid()
+    (tmp_path / str(me) / "fd").mkdir(parents=True)
+
+    ours = await port("serve.bind", f"127.0.0.1:{taken}", me)
+    theirs = await port("serve.bind", f"127.0.0.1:{taken}", None)
+    of_another = await port("serve.bind", f"127.0.0.1:{taken}", me, tmp_path)
+    unseen = await port("serve.bind", f"127.0.0.1:{taken}", me + 1, tmp_path)
+
+    assert taken in ports_of(me)
+    assert (ours.grade, ours.reason) == ("ok", f"in use by process {me}, which runs here")
+    assert (theirs.grade, of_another.grade, unseen.grade) == ("fail", "fail", "warn")
+    assert (await port("serve.bind", "127.0.0.1:0", None)).reason == "any free port"
+
+
+async def test_a_page_that_everybody_can_reach_is_a_warning(taken):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free = server.getsockname()[1]
+
+    assert (await port("web.bind", f"0.0.0.0:{free}", None)).grade == "warn"
+    assert (await port("web.bind", f"127.0.0.1:{free}", None)).grade == "ok"
+    assert (await port("serve.bind", f"0.0.0.0:{free}", None)).grade == "ok"
+    assert (await port("serve.bind", f"127.0.0.1:{free}", 1)).grade == "warn", "a node runs, and not there"
+
+
+# --- main nodes
+
+
+@pytest.mark.parametrize(("ahead_s", "grade"), [(0.0, "ok"), (1.5, "ok"), (60.0, "warn"), (-60.0, "warn")])
+async def test_a_clock_that_differs_is_a_warning(ahead_s, grade):
+    clock = above.Clock()
+    date = formatdate(time.time() + ahead_s, usegmt=True)
+
+    await clock.look(httpx.Response(200, headers={"date": date}))
+
+    found = clock.finding("http://h/", 0.01)
+    assert found.grade == grade
+    assert found.values["offset_s"] == pytest.approx(ahead_s, abs=1.6)
+
+
+@pytest.mark.parametrize("headers", [{}, {"date": "yesterday"}])
+async def test_answers_without_a_date_are_a_warning(headers):
+    clock = above.Clock()
+
+    await clock.look(httpx.Response(200, headers=headers))
+
+    assert clock.finding("http://h/", 0.01).grade == "warn"
+
+
+def heard(*geneses):
+    return [above.Heard(f"http://h{index}/", ok("main_node", "", ""), None, one) for index, one in enumerate(geneses)]
+
+
+@pytest.mark.parametrize(
+    ("geneses", "of_file", "grade"),
+    [
+        ([GENESIS, GENESIS, GENESIS], None, "ok"),
+        ([GENESIS, GENESIS, None], None, "ok"),
+        ([GENESIS, None, None], None, "fail"),
+        ([GENESIS, genesis_of(1), GENESIS], None, "fail"),
+        ([GENESIS, GENESIS, GENESIS], GENESIS, "ok"),
+        ([GENESIS, GENESIS, GENESIS], genesis_of(1), "fail"),
+        ([None, None, None], None, "warn"),
+    ],
+)
+def test_main_nodes_and_file_have_to_name_one_genesis(geneses, of_file, grade):
+    section = MainNodeSection(urls=("http://a/", "http://b/", "http://c/"))
+
+    found, followed = above.agreement(section, heard(*geneses), of_file)
+
+    assert found.grade == grade
+    assert followed == (of_file or (None if grade == "warn" else GENESIS))
+
+
+# --- key and history
+
+
+@pytest.mark.parametrize(
+    ("key", "genesis", "grade"),
+    [
+        (None, GENESIS, "ok"),
+        (KEY, GENESIS, "ok"),
+        (STRANGER.public(), GENESIS, "fail"),
+        (KEY, genesis_of(secrets=()), "warn"),
+        (KEY, None, "warn"),
+    ],
+)
+def test_the_key_has_to_be_in_the_committee(key, genesis, grade):
+    assert past.committee(key, genesis).grade == grade
+
+
+def test_a_key_that_was_used_needs_its_history(tmp_path):
+    key_file, data = tmp_path / "attester.key", tmp_path / "data"
+    config = NodeConfig(node=NodeSection(data_dir=str(data)), keys=KeysSection(attester_file=str(key_file)))
+
+    missing = past.history(KEY, config)
+    mark_unused(key_file, KEY)
+    unused = past.history(KEY, config)
+    with DataDir.open(data):
+        open_history(data, KEY, key_file=key_file)
+        begun = past.history(KEY, config)
+        other = past.history(STRANGER.public(), config)
+    (data / "protection.db").write_bytes(b"no database" * 100)
+    broken = past.history(KEY, config)
+
+    assert (missing.grade, unused.grade, begun.grade, other.grade, broken.grade) == (
+        "fail", "ok", "ok", "fail", "fail"
+    )  # fmt: skip
+    assert "exit code 71" in missing.reason
+    assert begun.reason == "0 votes of this key"
+
+
+def test_a_halt_is_a_failure_that_names_its_cure(tmp_path):
+    before = past.halt(tmp_path)
+    write_halt(tmp_path, SigningRefused("two hashes"), {})
+    halted = past.halt(tmp_path)
+    (tmp_path / "HALT").write_text("?")
+
+    assert (before.grade, halted.grade, past.halt(tmp_path).grade) == ("ok", "fail", "fail")
+    assert "two hashes" in halted.reason
+    assert "protection repair --ack" in halted.todo
+
+
+# --- over the network
+
+
+class Ethereum:
+    """A chain of blocks over JSON-RPC. `odd`: its blocks have other hashes."""
+
+    def __init__(self, chain_id=1, head=100, odd=0):
+        self.chain_id, self.head, self.odd = chain_id, head, odd
+
+    def answer(self, method, params):
+        if method == "eth_chainId":
+            return hex(self.chain_id)
+        assert method == "eth_getBlockByNumber"
+        number = self.head if params[0] == "latest" else int(params[0], 16)
+        hashed = f"0x{number + self.odd:064x}"
+        return {"number": hex(number), "hash": hashed, "parentHash": f"0x{1:064x}", "timestamp": "0x1"}
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            return
+        asked = json.loads((await receive())["body"])
+        body = json.dumps(
+            {"jsonrpc": "2.0", "id": asked["id"], "result": self.answer(asked["method"], asked["params"])}
+        )
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": body.encode()})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("second", "grades"),
+    [
+        (Ethereum(), ["ok", "ok", "ok"]),
+        (Ethereum(chain_id=5), ["ok", "fail", "ok"]),
+        (Ethereum(odd=7), ["ok", "ok", "fail"]),
+        (Ethereum(head=50), ["ok", "ok", "warn"]),
+    ],
+    ids=["alike", "other-chain", "other-blocks", "behind"],
+)
+async def test_endpoints_of_ethereum_serve_one_chain(nursery, second, grades):
+    urls = []
+    for app in (Ethereum(), second):
+        urls.append(await nursery.start(serve_app, app, "127.0.0.1:0"))
+
+    found = await far.chain(L1Access(tuple(urls), 1, 1, 5.0))
+
+    assert [one.grade for one in found] == grades
+
+
+async def test_an_endpoint_that_is_away_counts_where_all_have_to_agree(nursery):
+    url = await nursery.start(serve_app, Ethereum(), "127.0.0.1:0")
+
+    found = await far.chain(L1Access((url, "http://127.0.0.1:1/"), 1, 2, 5.0))
+
+    assert [one.grade for one in found] == ["ok", "fail", "fail"]
+    assert found[-1].reason == "1 of 2 endpoints answer, 2 have to agree"
+
+
+async def test_a_peer_that_is_away_or_speaks_something_else_is_a_failure(nursery):
+    async def rude(stream):
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n" + bytes(100))
+        await stream.aclose()
+
+    (listener,) = await nursery.start(partial(trio.serve_tcp, rude, 0, host="127.0.0.1"))
+    number = listener.socket.getsockname()[1]
+    other = NodeSecretKey.from_bytes(b"\x02" * 32).public()
+
+    found = await far.peers({PEER: f"127.0.0.1:{number}", other: "127.0.0.1:1"})
+
+    assert [one.grade for one in found] == ["fail", "fail"]
+    assert found[0].about == f"{PEER}@127.0.0.1:{number}"
+
+
+async def test_a_peer_that_says_nothing_costs_a_bounded_time(nursery, monkeypatch):
+    async def silent(_stream):
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(far, "PREFACE_S", 0.05)
+    (listener,) = await nursery.start(partial(trio.serve_tcp, silent, 0, host="127.0.0.1"))
+
+    (found,) = await far.peers({PEER: f"127.0.0.1:{listener.socket.getsockname()[1]}"})
+
+    assert (found.grade, found.reason) == ("fail", "no answer within 0.05 s")
+
+
+@pytest.mark.slow
+async def test_a_network_that_runs_well_has_nothing_to_mend(tmp_path):
+    cluster = Cluster(tmp_path, ClusterSpec(attesters=2, batch_every_s=0.2, web=("127.0.0.1", 0)))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(cluster.run)
+        made = load_config(tmp_path / "attester-2" / "node.toml", overrides=cluster.overrides("attester-2"))
+
+        found = await examine(subject_of(Kind.NODE, made))
+        nursery.cancel_scope.cancel()
+
+    assert [one for one in found if one.grade is Grade.FAIL] == []
+    named = {}
+    for one in found:
+        named.setdefault(one.name, []).append(one)
+    assert [one.grade for one in named["peer"]] == ["ok", "ok"]
+    assert {one.reason for one in named["port"]} == {f"in use by process {os.getpid()}, which runs here"}
+    assert [named[name][0].grade for name in ("main_node", "clock", "genesis", "committee", "history", "halt")] == [
+        "ok"
+    ] * 6
+    assert all(one.values["answer_s"] > 0 for one in named["peer"] + named["main_node"])
