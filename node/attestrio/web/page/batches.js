@@ -1,7 +1,7 @@
 // The newest batches: how much weight, how long it took, and, opened, everything that happened to one in order of time.
 
 import { card, empty, h } from "./dom.js";
-import { absolute, count, plural, short, span, when, words } from "./format.js";
+import { absolute, after, count, plural, short, span, when, words } from "./format.js";
 import { behind, chip, quorum } from "./head.js";
 
 /** What each step means when it went well. */
@@ -10,7 +10,7 @@ const STEPS = {
   persisted: "held on disk here",
   hashed: "its hash is known",
   recorded: "the vote is on disk",
-  signed: "signed",
+  signed: "the vote is signed",
   sent: "the vote goes to the peers",
   seen: "enough votes were seen",
   certified: "the certificate is stored",
@@ -89,9 +89,9 @@ function timeline(batch) {
   const length = Math.max(happened.at(-1).at - began, 0.000001);
   const unheard = batch.votes.filter((vote) => vote.via === "certificate");
   return [
-    h("ol", { class: "timeline", "aria-label": `What happened to batch ${batch.number}` }, happened.map((one) =>
+    h("ol", { class: "timeline", "aria-label": `What happened to batch ${batch.number}` }, happened.map((one, at) =>
       h("li", { key: one.key, class: one.kind },
-        h("span", { class: "offset num", title: `${span(one.at - began)} after the first` }, one.at === began ? when(began) : `+${span(one.at - began)}`),
+        h("span", { class: "offset num", title: absolute(one.at) }, at === 0 ? when(began) : after(one.at - began)),
         h("span", { class: "track", "aria-hidden": "true" }, h("i", { style: { left: `${(100 * (one.at - began)) / length}%` } })),
         h("span", { class: "what" }, h("strong", {}, one.name), " ", h("span", { class: one.kind === "step held" ? "warn" : "muted" }, one.said))))),
     unheard.length > 0 && h("p", { class: "muted" }, `In the certificate, not heard here: ${unheard.map((vote) => vote.name).join(", ")}`),

@@ -60,6 +60,9 @@ export function span(seconds) {
   return `${Math.floor(seconds / 86400)} d ${Math.floor((seconds % 86400) / 3600)} h`;
 }
 
+/** After something else, to the millisecond as long as that matters. */
+export const after = (seconds) => `+${seconds < 100 ? `${seconds.toFixed(3)} s` : span(seconds)}`;
+
 /** A weight or a count. The number of a batch is never grouped: it is copied into commands. */
 export const count = (value) => (value === null || value === undefined ? "–" : value.toLocaleString("en-GB"));
 export const plural = (value, one, more = `${one}s`) => `${count(value)} ${value === 1 ? one : more}`;

@@ -22,7 +22,7 @@ const state = { open: new Set(), found: null, goTo: null, all: false, find };
 
 function listen() {
   const stream = new EventSource("/events");
-  stream.addEventListener("open", () => { forgetClock(); heard(); });
+  stream.addEventListener("open", () => { forgetClock(); askClock(); heard(); });
   stream.addEventListener("status", (event) => { take(JSON.parse(event.data)); heard(); });
   stream.addEventListener("beat", (event) => { heardClock(JSON.parse(event.data).as_of); heard(); });
   stream.addEventListener("closing", () => { closing = true; cut(); });
@@ -30,6 +30,13 @@ function listen() {
     cut();
     if (stream.readyState === EventSource.CLOSED) instead();
   });
+}
+
+/** What the node's clock shows now: the document that stands may be old, when nothing has changed since. */
+async function askClock() {
+  const answer = await fetch("/livez", { method: "HEAD" }).catch(() => null);
+  const date = Date.parse(answer?.headers.get("date"));
+  if (!Number.isNaN(date)) heardClock(date / 1000);
 }
 
 /** The node refused a stream (it has a bounded number): ask for the document now and then, and for a stream again. */
