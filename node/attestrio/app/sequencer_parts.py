@@ -16,7 +16,7 @@ from attestrio.kit.files import read_bounded
 from attestrio.sequencer.builder import BatchBuilder
 from attestrio.sequencer.db import ChainDb
 from attestrio.sequencer.errors import ChainFileUnreadable
-from attestrio.sequencer.genesis import Genesis, Injected, begin, inject
+from attestrio.sequencer.genesis import Genesis, Injected, begin, check_genesis, inject
 from attestrio.sequencer.leaves import MemoryLeaves
 from attestrio.sequencer.pool import PoolSettings
 from attestrio.sequencer.settings import Rules
@@ -125,11 +125,14 @@ def _hex(text: str) -> bytes:
 def begin_chain(db: ChainDb, genesis: Genesis, rules: Rules, injected: Injected | None) -> None:
     """Batch 0, and batch 1 if it is injected: whichever of them is not there yet. Blocks.
 
-    Raises OtherChain, GenesisMismatch, InjectedRefused, MissingExtra.
+    Raises OtherChain, OtherGenesis, GenesisRootWrong, InjectedRefused, MissingExtra.
     """
-    if db.tip is None:
+    begun = db.tip is not None
+    if not begun:
         begin(db, genesis)
-    builder = BatchBuilder(db, rules, MemoryLeaves())
+    builder = BatchBuilder(db, rules, MemoryLeaves())  # another chain is named before another beginning of this one
+    if begun:
+        check_genesis(db, genesis)
     last = db.last_batch
     assert last is not None
     if injected is not None and last.number == 0:

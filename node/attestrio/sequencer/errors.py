@@ -73,6 +73,19 @@ class GenesisRootWrong(SetupError):
         self.got, self.want = got, want
 
 
+class OtherGenesis(SetupError):
+    """Allocation, chain specification or configuration no longer give the genesis block that the chain began with."""
+
+    code: ClassVar[str] = "other_genesis"
+
+    def __init__(self, got: bytes, want: bytes) -> None:
+        super().__init__(
+            f"the configured files give the genesis block {got.hex()}, the chain began with {want.hex()}: "
+            "put those files back"
+        )
+        self.got, self.want = got, want
+
+
 class InjectedRefused(SetupError):
     """The transaction of batch 1 cannot be executed."""
 

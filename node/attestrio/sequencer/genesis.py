@@ -10,11 +10,15 @@ from typing import Any
 
 from attestrio.sequencer.builder import Added, BatchBuilder
 from attestrio.sequencer.db import ChainDb
-from attestrio.sequencer.errors import ChainFileUnreadable, GenesisRootWrong, InjectedRefused
+from attestrio.sequencer.errors import ChainFileUnreadable, GenesisRootWrong, InjectedRefused, OtherGenesis
 from attestrio.sequencer.sealed import BatchHead, SealedBatch, SealedBlock
 from attestrio.stream.messages import BatchType
 from attestrio.zkevm.executor import L1Info
 from attestrio.zkevm.genesis import Account, allocation, begin_chain
+from attestrio.zkevm.header import Header
+from attestrio.zkevm.nodes import MemoryNodes
+from attestrio.zkevm.smt import Smt
+from attestrio.zkevm.state import MemoryStore, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +73,36 @@ def begin(db: ChainDb, genesis: Genesis) -> SealedBatch:
     """Batch 0 with block 0, on disk when this returns. Raises GenesisRootWrong, RuntimeError if the chain has begun."""
     with db.transaction():
         db.put_chain_id(genesis.chain_id)
-        header = begin_chain(
-            db.state,
-            db.smt,
-            genesis.accounts,
-            timestamp=genesis.timestamp,
-            gas_limit=genesis.gas_limit,
-            difficulty=genesis.difficulty,
-        )
-        if genesis.root not in (None, header.state_root):
-            raise GenesisRootWrong(header.state_root, genesis.root or b"")
+        header = _header(genesis, db.state, db.smt)
         db.put_block(SealedBlock(header, header.hash(), BatchHead(0, BatchType.REGULAR, 0, 0), True, delta=0))
         batch = db.last_batch
         assert batch is not None
         return db.close_batch(batch)
+
+
+def check_genesis(db: ChainDb, genesis: Genesis) -> None:
+    """Compare block 0 of a chain that has begun. As much work as beginning it, in memory.
+
+    Raises OtherGenesis, GenesisRootWrong.
+    """
+    got, want = _header(genesis, State(MemoryStore()), Smt(MemoryNodes())).hash(), db.block_hash(0)
+    if got != want:
+        raise OtherGenesis(got, want or b"")
+
+
+def _header(genesis: Genesis, state: State, smt: Smt) -> Header:
+    """Of block 0, with which `state` then ends."""
+    header = begin_chain(
+        state,
+        smt,
+        genesis.accounts,
+        timestamp=genesis.timestamp,
+        gas_limit=genesis.gas_limit,
+        difficulty=genesis.difficulty,
+    )
+    if genesis.root not in (None, header.state_root):
+        raise GenesisRootWrong(header.state_root, genesis.root or b"")
+    return header
 
 
 def inject(builder: BatchBuilder, injected: Injected) -> tuple[SealedBlock, SealedBatch]:

@@ -221,6 +221,24 @@ def test_another_chain_in_the_same_directory_is_refused(attestrio, site):
     assert (ended.code, ended.error["code"]) == (2, "other_chain")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("alloc.json", {}),
+        ("conf.json", {"timestamp": GENESIS_AT + 1}),
+        ("conf.json", {"timestamp": GENESIS_AT, "gasLimit": 5}),
+    ],
+)
+def test_a_chain_that_began_otherwise_than_its_files_now_say_is_not_gone_on_with(attestrio, site, name, content):
+    (site / name).write_text(json.dumps(content))
+
+    ended = attestrio("sequencer", "run", "-c", site / "sequencer.toml", "--json")
+
+    assert (ended.code, ended.error["code"]) == (2, "other_genesis")
+    assert ends_with(site) == (13, 26)
+
+
 def test_run_refuses_a_configuration_with_holes(attestrio, tmp_path):
     ended = attestrio("sequencer", "run", "-c", SHIPPED, "--data-dir", tmp_path / "data")
 

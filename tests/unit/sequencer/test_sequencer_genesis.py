@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from attestrio.sequencer.builder import BatchBuilder
 from attestrio.sequencer.db import ChainDb
-from attestrio.sequencer.errors import ChainFileUnreadable, GenesisRootWrong, InjectedRefused
-from attestrio.sequencer.genesis import Genesis, Injected, begin, inject
+from attestrio.sequencer.errors import ChainFileUnreadable, GenesisRootWrong, InjectedRefused, OtherGenesis
+from attestrio.sequencer.genesis import Genesis, Injected, begin, check_genesis, inject
 from attestrio.sequencer.leaves import MemoryLeaves
 from attestrio.stream import BatchType
 from sequencer_kit import BOB, CHAIN_A, blocks_a, contents, genesis_a, own_chain, own_rules, tx
@@ -81,6 +82,22 @@ def test_accounts_that_do_not_give_the_configured_root_begin_nothing(tmp_path):
 
         assert (db.tip, db.last_batch, db.chain_id) == (None, None, None)
         assert begin(db, genesis_a()).number == 0
+
+
+@pytest.mark.parametrize(
+    "changed", [{"timestamp": 1}, {"gas_limit": 9}, {"difficulty": 9}, {"accounts": {}, "root": None}]
+)
+def test_a_genesis_that_is_no_longer_that_of_the_chain_is_told(tmp_path, changed):
+    with ChainDb.open(tmp_path / "chain.db") as db:
+        begin(db, genesis_a())
+        before = contents(db)
+        check_genesis(db, genesis_a())
+
+        with pytest.raises(OtherGenesis) as caught:
+            check_genesis(db, replace(genesis_a(), **changed))
+
+        assert caught.value.want == db.block_hash(0)
+        assert contents(db) == before
 
 
 def test_a_chain_begins_once(tmp_path):
