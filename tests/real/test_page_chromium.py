@@ -7,6 +7,7 @@ import pytest
 import trio
 from attestrio.kit.metrics import Metrics
 from attestrio.sim.cluster import Cluster, ClusterSpec
+from attestrio.web.events import MAX_STREAMS
 from attestrio.web.health import Health
 from attestrio.web.status import WebServer
 from chromium_kit import DESKTOP, PHONE, chromium
@@ -179,3 +180,25 @@ async def test_times_are_ages_with_the_date_on_hover_or_the_other_way_about(brow
 
     assert age == "3 min ago"
     assert date in hover
+
+
+async def test_a_page_that_gets_no_stream_asks_for_the_document_until_there_is_one(browser):
+    with trio.fail_after(TEST_S):
+        async with served(Shown(everything())) as url:
+            host, port = url.removeprefix("http://").split(":")
+            others = [await trio.open_tcp_stream(host, int(port)) for _ in range(MAX_STREAMS)]
+            for one in others:
+                await one.send_all(f"GET /events HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                await one.receive_some()
+            page = await browser.page()
+
+            await page.open(f"{url}/")
+            banner = await page.wait(
+                "document.querySelector('#committee') && document.getElementById('banner').innerText"
+            )
+            for one in others:
+                await one.aclose()
+            await page.wait("document.getElementById('banner').hidden")
+
+            assert "as many live pages as it may" in banner
+            assert await page.text("#live") == "live"
