@@ -7,7 +7,16 @@ from pathlib import Path
 import trio
 
 from attestrio.app.sequencer_config import SequencerConfig, lacking
-from attestrio.app.sequencer_parts import CHAIN, L1, NoSequencer, genesis_of, opened, rules_of, stream_path_of
+from attestrio.app.sequencer_parts import (
+    CHAIN,
+    L1,
+    NoSequencer,
+    genesis_of,
+    opened,
+    refuse_without_chain,
+    rules_of,
+    stream_path_of,
+)
 from attestrio.configuring import BadConfig
 from attestrio.kit.blocking import RunBlocking, in_thread
 from attestrio.kit.datadir import DataDir
@@ -27,13 +36,16 @@ from attestrio.sequencer.writer import ChainWriter
 async def plan(config: SequencerConfig, *, run_blocking: RunBlocking = in_thread) -> Report:
     """The splits and failures that a rebuild which is not strict would have. The sequencer must not run.
 
-    Takes as long as the rebuild. Raises BadConfig, NoSequencer, DataDirInUse, RebuildUnfinished, StorageUnusable, and
-    what `Resequencer.trial` raises: above all FitsNowhere, for what no rebuild with these limits gets over.
+    Takes as long as the rebuild. Raises BadConfig, NoSequencer, ChainMissing, DataDirInUse, RebuildUnfinished,
+    StorageUnusable, and what `Resequencer.trial` raises: above all FitsNowhere, for what no rebuild with these limits
+    gets over.
     """
     missing = lacking(config)
     if missing:
         raise BadConfig("configuration", missing[0])
     folder = Path(config.sequencer.data_dir)
+    if not (folder / CHAIN).exists():
+        await run_blocking(lambda: refuse_without_chain(folder / CHAIN, stream_path_of(config, folder)))
     if not (folder / CHAIN).exists() or not stream_path_of(config, folder).exists():
         raise NoSequencer(folder)
     rules = rules_of(config, (await run_blocking(lambda: genesis_of(config))).chain_id)

@@ -115,10 +115,13 @@ async def run_sequencer(
         raise BadConfig("configuration", missing[0])
     genesis = await run_blocking(lambda: genesis_of(config))
     rules = rules_of(config, genesis.chain_id)
+    from_stream = resequence and config.chain.injected is not None
     injected = None if config.chain.injected is None else injected_of(Path(config.chain.injected))
     with (
         DataDir.open(config.sequencer.data_dir) as data_dir,
-        opened(data_dir.path, stream_path_of(config, data_dir.path), config.stream.system_id) as files,
+        opened(
+            data_dir.path, stream_path_of(config, data_dir.path), config.stream.system_id, from_stream=from_stream
+        ) as files,
     ):
         await run_blocking(lambda: begin_chain(files.db, genesis, rules, injected))
         async with AsyncExitStack() as life:

@@ -15,13 +15,15 @@ from attestrio.errors import SetupError
 from attestrio.kit.files import read_bounded
 from attestrio.sequencer.builder import BatchBuilder
 from attestrio.sequencer.db import ChainDb
-from attestrio.sequencer.errors import ChainFileUnreadable
+from attestrio.sequencer.errors import ChainFileUnreadable, ChainMissing
 from attestrio.sequencer.genesis import Genesis, Injected, begin, check_genesis, inject
 from attestrio.sequencer.leaves import MemoryLeaves
 from attestrio.sequencer.pool import PoolSettings
 from attestrio.sequencer.settings import Rules
+from attestrio.sequencer.tail import tail_of
 from attestrio.stream.bookmarks import DataStream, open_index
 from attestrio.stream.file import StreamFile
+from attestrio.stream.reader import StreamReader
 from attestrio.stream.server import StreamLimits
 from attestrio.zkevm.transactions import Percentages
 
@@ -140,12 +142,36 @@ def begin_chain(db: ChainDb, genesis: Genesis, rules: Rules, injected: Injected 
 
 
 @contextmanager
-def opened(data_dir: Path, stream_path: Path, system_id: int) -> Iterator[Opened]:
-    """Both, made if missing, closed at the end. Blocks. Raises StorageUnusable and what its subclasses name."""
+def opened(data_dir: Path, stream_path: Path, system_id: int, *, from_stream: bool = False) -> Iterator[Opened]:
+    """Both, made if missing, closed at the end. Blocks.
+
+    Args:
+      from_stream: a chain that has not begun may stand beside a stream that has, as it is to be built from that.
+
+    Raises ChainMissing before anything is made; StorageUnusable and what its subclasses name.
+    """
+    chain = data_dir / CHAIN
+    if not from_stream and not (chain.exists() and chain.stat().st_size):
+        refuse_without_chain(chain, stream_path)
     with ExitStack() as life:
-        db = life.enter_context(ChainDb.open(data_dir / CHAIN))
+        db = life.enter_context(ChainDb.open(chain))
+        if not from_stream and db.tip is None:
+            refuse_without_chain(chain, stream_path)
         if not stream_path.exists():
             StreamFile.create(stream_path, system_id=system_id).close()
         index = open_index(stream_path.with_name(f"{stream_path.name}.bookmarks"))
         stream = life.enter_context(DataStream.open(StreamFile.open(stream_path), index))
         yield Opened(db, stream, stream_path)
+
+
+def refuse_without_chain(chain: Path, stream_path: Path) -> None:
+    """For a chain that has not begun: its stream has not got beyond the genesis either. Blocks.
+
+    Raises ChainMissing, and as `StreamReader.open` and `tail_of`.
+    """
+    if not stream_path.exists():
+        return
+    with StreamReader.open(stream_path) as reader:
+        tail = tail_of(reader)
+    if tail is not None and (tail.batch or tail.block):
+        raise ChainMissing(chain, tail.batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from attestrio.errors import SafetyError, SetupError, SourceError
@@ -45,6 +46,19 @@ class StreamMissing(SetupError):
     def __init__(self, batch: int, block: int) -> None:
         super().__init__(f"the stream is empty, the database is at batch {batch}, block {block}: put the stream back")
         self.batch, self.block = batch, block
+
+
+class ChainMissing(SetupError):
+    """There is a stream, and the database of the chain it is of is gone. Put it back, or build it from the stream."""
+
+    code: ClassVar[str] = "chain_missing"
+
+    def __init__(self, path: Path, batch: int) -> None:
+        super().__init__(
+            f"{path} is missing or empty, and the stream has batches up to {batch}: put it back, or, where "
+            "chain.injected gives batch 1, start with --resequence to build it from the stream"
+        )
+        self.path, self.batch = path, batch
 
 
 class StreamDiverged(SafetyError):

@@ -76,6 +76,14 @@ def ends_with(site):
         return db.last_batch.number, db.tip.number
 
 
+def write_leaves(site):
+    leaves = [
+        {"index": one.index, "ger": one.ger.hex(), "l1_hash": one.l1_hash.hex(), "timestamp": one.timestamp}
+        for one in demo_plan().leaves
+    ]
+    (site / "l1_info.jsonl").write_text("".join(json.dumps(one) + "\n" for one in leaves))
+
+
 # --- unwind
 
 
@@ -239,6 +247,42 @@ def test_a_chain_that_began_otherwise_than_its_files_now_say_is_not_gone_on_with
     assert ends_with(site) == (13, 26)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"")], ids=["deleted", "empty"])
+@pytest.mark.parametrize("flags", [(), ("--resequence",), ("--resequence", "--dry-run")], ids=" ".join)
+def test_a_stream_whose_chain_is_gone_is_told_so_and_nothing_is_made(attestrio, site, harm, flags):
+    harm(site / "data" / CHAIN)
+    before = {path.name: path.stat().st_size for path in (site / "data").iterdir()}
+
+    ended = attestrio("sequencer", "run", *flags, "-c", site / "sequencer.toml", "--json")
+
+    assert (ended.code, ended.error["code"]) == (2, "chain_missing")
+    assert "is missing or empty, and the stream has batches up to 13" in ended.error["message"]
+    after = {path.name: path.stat().st_size for path in (site / "data").iterdir()}
+    assert {name: size for name, size in after.items() if name != "LOCK"} == before
+
+
+@pytest.mark.slow
+def test_a_chain_that_is_gone_is_built_from_its_stream_where_batch_1_is_configured(attestrio, site):
+    with ChainDb.open(site / "data" / CHAIN) as db:
+        hashes = [db.block_hash(number) for number in range(27)]
+    plan = demo_plan(odd=True)
+    (site / "data" / CHAIN).unlink()
+    first = plan.injected
+    injected = {"transaction": first.encoded.hex(), "timestamp": first.timestamp, "ger": first.ger.hex()}
+    (site / "injected.json").write_text(json.dumps(injected | {"l1_hash": first.l1_hash.hex()}))
+    write_leaves(site)
+
+    ended = attestrio(
+        "sequencer", "run", "--resequence", "-c", site / "sequencer.toml", "--set", "resequence.then=exit",
+        "--set", f"chain.injected={site / 'injected.json'}", "--set", f"l1.leaves={site / 'l1_info.jsonl'}",
+    )  # fmt: skip
+
+    assert ended.code == 0, ended.err
+    with ChainDb.open(site / "data" / CHAIN) as db:
+        assert [db.block_hash(number) for number in range(27)] == hashes
+
+
 def test_run_refuses_a_configuration_with_holes(attestrio, tmp_path):
     ended = attestrio("sequencer", "run", "-c", SHIPPED, "--data-dir", tmp_path / "data")
 
@@ -255,11 +299,7 @@ def test_with_the_flag_everything_is_built_again_and_the_hashes_are_the_same(att
     with ChainDb.open(site / "data" / CHAIN) as db:
         hashes = [db.block_hash(number) for number in range(27)]
     attestrio("unwind", "--to-batch", 3, "--no-backup", "-c", site / "sequencer.toml")
-    leaves = [
-        {"index": one.index, "ger": one.ger.hex(), "l1_hash": one.l1_hash.hex(), "timestamp": one.timestamp}
-        for one in demo_plan().leaves
-    ]
-    (site / "l1_info.jsonl").write_text("".join(json.dumps(one) + "\n" for one in leaves))
+    write_leaves(site)
 
     ended = attestrio(
         "sequencer", "run", "--resequence", "-c", site / "sequencer.toml",
