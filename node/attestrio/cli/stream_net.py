@@ -15,7 +15,7 @@ from typing import Annotated
 import trio
 from cyclopts import Parameter, validators
 
-from attestrio.cli.logs import set_up_logs
+from attestrio.cli.logs import LogFormatFlag, set_up_logs
 from attestrio.cli.output import Output, say
 from attestrio.cli.progress import progress_bar
 from attestrio.cli.signals import until_signal
@@ -49,13 +49,14 @@ def serve(
     inactivity_timeout: Annotated[
         float, Parameter(validator=validators.Number(gte=0), help="Seconds without a byte; 0: for ever.")
     ] = 600,
+    log_format: LogFormatFlag = None,
     output: Output = Output(),
 ) -> int:
     """Serve a stream file until stopped. Nobody else may write it.
 
     Example: attestrio stream serve data-stream.bin --bind 0.0.0.0:6900
     """
-    set_up_logs("auto", "warning")
+    set_up_logs(log_format or "auto", "warning")
     silence = inactivity_timeout or math.inf
     limits = StreamLimits(
         max_connections=connections, write_s=write_timeout, inactivity_s=silence, check_s=min(300.0, silence / 2)
@@ -80,13 +81,14 @@ def follow(
     bookmarks: Bookmarks = None,
     once: Annotated[bool, Parameter(negative="", help="Stop when the copy has what the server had.")] = False,
     serve: Annotated[str | None, Parameter(help="Serve the copy on HOST:PORT while it follows.")] = None,
+    log_format: LogFormatFlag = None,
     output: Output = Output(),
 ) -> int:
     """Keep a copy of a server's stream, made if it is missing. Kill it at any time: it goes on where it ended.
 
     Example: attestrio stream follow sequencer:6900 data-stream.bin --once
     """
-    set_up_logs("auto", "warning")
+    set_up_logs(log_format or "auto", "warning")
 
     async def run() -> None:
         if not file.exists():

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import attestrio as attestrio_package
 import pytest
+import trio
 from attestrio.cli.logs import LOGGERS, SeldomFull, follow_config, set_up_logs
 from attestrio.config import BadConfig, LogSection, load_config
 from attestrio.duty import DutyLog, EndState, Reason, Step
 from attestrio.kit.events import FIELDS, EventName, named
 from attestrio.roles import BatchNumber
+from attestrio.sim.cluster import Cluster, ClusterSpec
 from attestrio.web.health import Finding, Health
 
 BEGAN = 1_700_000_000.0
@@ -214,6 +216,39 @@ def test_a_check_that_changes_is_told_once_in_each_direction(capsys):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
+async def test_a_network_tells_its_main_steps_by_name(capsys, tmp_path):
+    set_up_logs("json", "info", {"attestrio.duty": "debug"})
+    cluster = Cluster(tmp_path, ClusterSpec(attesters=2, batch_every_s=0.2))
+    certified = []
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(cluster.run)
+        epoch = await cluster.nodes["attester-1"].wait_epoch()
+        with trio.fail_after(30):
+            await epoch.status.wait_for(lambda status: status.next_batch == BatchNumber(2))
+        certified.append((await epoch.store.qc(BatchNumber(0))).batch.hash.to_text())
+        await cluster.stop("attester-2")
+        nursery.cancel_scope.cancel()
+
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    found = {}
+    for line in lines:
+        if "name" in line:
+            found.setdefault(line["name"], []).append(line)
+    assert set(found) >= {
+        "epoch_began", "peer_connected", "peer_lost", "batch_told", "batch_persisted", "batch_hashed",
+        "batch_recorded", "batch_signed", "batch_sent", "batch_seen", "batch_certified", "batch_submitted",
+    }  # fmt: skip
+    assert {line["hash"] for line in found["batch_certified"] if line["batch"] == 0} == set(certified)
+    assert {line["member"] for line in found["peer_lost"]} <= {
+        str(cluster.node_key(name)) for name in ("main-node", *cluster.names)
+    }
+    known = {"event", "level", "logger", "timestamp", "name", *FIELDS}
+    assert all(set(line) <= known for lines in found.values() for line in lines)
+    assert all(line["level"] == EventName(line["name"]).level for lines in found.values() for line in lines)
+
+
 # --- the registry
 
 
@@ -254,9 +289,12 @@ def test_a_level_that_cannot_be_is_refused(text, said):
         load_config(overrides={"log.levels": text})
 
 
-@pytest.mark.parametrize("command", ["node", "main-node", "operator", "aggregator", "sequencer"])
-def test_every_run_command_takes_a_form_of_logs(attestrio, command):
-    ended = attestrio(command, "run", "--log-format", "loud")
+RUNS = ["node run", "main-node run", "operator run", "aggregator run", "sequencer run", "devnet"]
+
+
+@pytest.mark.parametrize("command", [*RUNS, "stream serve x", "stream follow x:1 x"])
+def test_every_command_that_runs_takes_a_form_of_logs(attestrio, command):
+    ended = attestrio(*command.split(), "--log-format", "loud")
 
     assert ended.code == 2
     assert 'Invalid value "loud" for --log-format' in ended.err
