@@ -54,7 +54,8 @@ class EventName(StrEnum):
     PEER_LOST = "peer_lost", "info", "member", "That link has ended."
     HALTED = "halted", "critical", "batch reason", "The node stops for safety, and stays stopped: see its HALT file."
     READINESS_CHANGED = (
-        "readiness_changed", "warning", "check reason", "A check of readiness changed; reason: not_ok, or ok, which has level info.",
+        "readiness_changed", "warning", "check reason",
+        "A check of readiness changed; reason: not_ok, or ok, which has level info.",
     )  # fmt: skip
     RESPONSE_ENDED = (
         "response_ended", "info", "batch reason",
