@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from attestrio.errors import SafetyError, SetupError, StorageUnusable
+
+if TYPE_CHECKING:
+    from attestrio.resequence.report import Report
 
 
 class RebuildRefused(SetupError):
     """What the stream has more than the database cannot be rebuilt at all; nothing was changed."""
 
     code: ClassVar[str] = "rebuild_refused"
+
+
+class StreamDamaged(StorageUnusable):
+    """What is to be rebuilt does not stand in the stream as it was written; nothing was changed. Take the backup."""
+
+    code: ClassVar[str] = "stream_damaged"
+
+    def __init__(self, first: int, why: str) -> None:
+        super().__init__(f"the stream is damaged from batch {first} on, restore it from a backup: {why}")
+        self.first, self.why = first, why
 
 
 class RebuildUnfinished(SetupError):
@@ -62,6 +75,8 @@ class FitsNowhere(RebuildStopped):
         which = "its start" if position is None or hash is None else f"transaction {position} ({hash.hex()})"
         super().__init__(f"batch {batch}, block {block}: {which} overflows {what} even in a batch of its own")
         self.batch, self.block, self.position, self.hash, self.what = batch, block, position, hash, what
+        self.found: Report | None = None
+        """Of a trial: what it had found before."""
 
 
 class NothingInCommon(SetupError):

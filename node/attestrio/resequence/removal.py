@@ -11,6 +11,7 @@ from attestrio.resequence.errors import JournalUnusable, RebuildRefused, Rebuild
 from attestrio.resequence.journal import Journal, prefix_digest
 from attestrio.resequence.plan import Cursor, Options, facts_of, old_batches
 from attestrio.resequence.record import Phase, Record
+from attestrio.resequence.soundness import check_sound, damage_told
 from attestrio.sequencer.tail import tail_of
 from attestrio.sequencer.writer import MOST_ENTRIES, Aligned, ChainWriter
 from attestrio.stream.entries import Entry
@@ -43,17 +44,21 @@ class Removal:
     def look(self) -> Record | None:
         """What there is to rebuild, with the database at the end of the batch before; None: nothing.
 
-        No copy is made yet. Raises RebuildRefused.
+        No copy is made yet. Raises RebuildRefused and StreamDamaged, with nothing changed.
         """
-        ahead = self.writer.align(close=False)
+        with damage_told(self.writer.db):
+            ahead = self.writer.align(close=False)
         if isinstance(ahead, Aligned):
             return None
         db, reader, kept = self.writer.db, self.writer.sink.reader, ahead.first - 1
         if kept < 1:
             raise RebuildRefused("batch 1 is taken from L1 and cannot be rebuilt: go back to batch 1 or a later one")
+        before = db.batch(kept)
+        assert before is not None
         first, tail = self.writer.sink.find(Bookmark.batch(ahead.first).encode()), tail_of(reader)
         if first is None or tail is None:
             raise RebuildRefused(f"the stream has no bookmark of batch {ahead.first}")
+        check_sound(reader.entries(first, tail.entries), first, before, self.writer.sink.indexed)
         db.unwind_to_end_of(kept)  # where the database has a part of the next one
         last, tip = db.last_batch, db.tip
         assert last is not None
@@ -83,7 +88,7 @@ class Removal:
         )
 
     def begin(self) -> tuple[Record, Cursor] | None:
-        """Copy, record, cut. None: there is nothing to rebuild. Raises RebuildRefused."""
+        """Copy, record, cut. None: there is nothing to rebuild. Raises RebuildRefused, StreamDamaged."""
         record = self.look()
         if record is None:
             return None

@@ -30,6 +30,7 @@ from attestrio.resequence.rebuild import Made, Rebuild
 from attestrio.resequence.record import Phase, Record
 from attestrio.resequence.removal import Removal, old_of
 from attestrio.resequence.report import AuditReport, Progress, Report
+from attestrio.resequence.soundness import damage_told
 from attestrio.resequence.terms import Kept, Terms
 from attestrio.sequencer.builder import BatchBuilder
 from attestrio.sequencer.errors import LeafMissing
@@ -76,9 +77,9 @@ class Resequencer:
     def run(self) -> Report:
         """Rebuild until stream and database end alike; at once when they do already.
 
-        Raises RebuildRefused before anything is changed; TransactionFails, BatchOverflows, FitsNowhere, LeafMissing,
-        ForkUnsupported and AuditFailed with everything as it was; JournalUnusable, StorageUnusable, and what
-        `ChainWriter.align` raises, after which it can be called again.
+        Raises RebuildRefused and StreamDamaged before anything is changed; TransactionFails, BatchOverflows,
+        FitsNowhere, LeafMissing, ForkUnsupported and AuditFailed with everything as it was; JournalUnusable,
+        StorageUnusable, and what `ChainWriter.align` raises, after which it can be called again.
         """
         record = self._journal.unfinished()
         taken_up = None if record is None else self._removal.take_up(record)
@@ -101,7 +102,9 @@ class Resequencer:
         unfinished = self._journal.unfinished()
         if unfinished is not None:
             raise RebuildUnfinished(self._journal.record_path, unfinished.kept_batch, unfinished.phase)
-        tail, last, tip = tail_of(self._sink.reader), self._db.last_batch, self._db.tip
+        with damage_told(self._db):
+            tail = tail_of(self._sink.reader)
+        last, tip = self._db.last_batch, self._db.tip
         if tail is None or last is None or tip is None or (tail.batch <= last.number and tail.block <= tip.number):
             return Report(self._last)
 

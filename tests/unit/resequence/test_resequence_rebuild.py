@@ -6,7 +6,14 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from attestrio.resequence.errors import AuditFailed, BatchOverflows, FitsNowhere, RebuildRefused, TransactionFails
+from attestrio.resequence.errors import (
+    AuditFailed,
+    BatchOverflows,
+    FitsNowhere,
+    RebuildRefused,
+    StreamDamaged,
+    TransactionFails,
+)
 from attestrio.resequence.plan import Split
 from attestrio.resequence.record import Phase
 from attestrio.sequencer.builder import BatchBuilder
@@ -15,7 +22,7 @@ from attestrio.sequencer.leaves import MemoryLeaves
 from attestrio.sequencer.sink import DirectSink
 from attestrio.sequencer.writer import ChainWriter, StreamAhead
 from attestrio.sim.l2 import GWEI, LOWERED, Wallets, address_of, demo_plan
-from attestrio.stream import BatchType, Transaction
+from attestrio.stream import BatchType, EntryType, Transaction, message_untrusted
 from attestrio.zkevm.errors import ForkUnsupported
 from attestrio.zkevm.transactions import tx_untrusted
 from resequence_kit import earner, earning, failing_plan, plan_of, poor, rules_a, site_a, site_of, transfers
@@ -411,6 +418,58 @@ def test_batch_1_is_not_rebuilt(rolled_back):
         site.run()
 
     assert site.entries() == before
+
+
+def other_block(data):
+    return replace(message_untrusted(EntryType.L2_BLOCK, data), number=77).encode()
+
+
+def junk(data):
+    return b"\xff" * len(data)
+
+
+def junk_inside(data):
+    tx = message_untrusted(EntryType.TRANSACTION, data)
+    return replace(tx, encoded=b"\xff" * len(tx.encoded)).encode()
+
+
+@pytest.mark.parametrize("trial", [False, True], ids=["run", "trial"])
+@pytest.mark.parametrize(
+    ("kind", "last", "harm"),
+    [
+        (EntryType.L2_BLOCK, False, other_block),
+        (EntryType.L2_BLOCK, False, junk),
+        (EntryType.L2_BLOCK, True, junk),
+        (EntryType.BATCH_START, False, junk),
+        (EntryType.TRANSACTION, False, junk),
+        (EntryType.TRANSACTION, False, junk_inside),
+        (EntryType.BOOKMARK, False, lambda data: data[:-1] + b"\x4d"),
+    ],
+)
+def test_a_damaged_page_is_named_as_damage_and_nothing_is_changed(rolled_back, kind, last, harm, trial):
+    site = rolled_back(demo_plan(), kept=3)
+    found = [one for one in site.entries() if one.type == kind]
+    one = found[-1] if last else found[len(found) * 2 // 3]
+    site.stream.file.update(one.number, one.type, harm(one.data))
+    before = site.state()
+
+    with pytest.raises(StreamDamaged, match="the stream is damaged from batch 4 on, restore it from a backup: "):
+        site.resequencer().trial() if trial else site.run()
+
+    assert site.state() == before
+    assert site.journal.record() is None
+
+
+def test_a_bookmark_that_the_index_does_not_find_is_named(rolled_back):
+    site = rolled_back(demo_plan(), kept=3)
+    one = [one for one in site.entries() if one.type == EntryType.BOOKMARK][-1]
+    site.stream.index.put([(one.data, 7)])
+    before = site.state()
+
+    with pytest.raises(StreamDamaged, match=f"the bookmark of entry {one.number} leads to entry 7"):
+        site.run()
+
+    assert site.state() == before
 
 
 def test_a_database_in_the_middle_of_a_batch_is_taken_back_to_its_beginning(rolled_back):
