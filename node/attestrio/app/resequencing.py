@@ -83,8 +83,8 @@ def _stored(path: Path) -> list[Leaf]:
         store.close()
 
 
-def told(report: Report, *, strict: bool) -> list[str]:
-    """A plan as people read it, a line each."""
+def told(report: Report, *, strict: bool, whole: bool = True) -> list[str]:
+    """A plan as people read it, a line each; one that is not `whole` has come to FitsNowhere."""
     if report.nothing_to_do:
         return [f"nothing to re-sequence: stream and chain both end with batch {report.kept_batch}"]
     first, last = report.kept_batch + 1, report.kept_batch + report.old_batches
@@ -95,8 +95,9 @@ def told(report: Report, *, strict: bool) -> list[str]:
         *map(_failed, report.failed),
     ]
     if not report.splits and not report.failed:
-        return [*lines, "each becomes one batch with all of its transactions"]
-    lines.append(f"they would become {report.new_batches} batches of {report.new_blocks} blocks")
+        return [*lines, "each becomes one batch with all of its transactions"] if whole else lines
+    if whole:
+        lines.append(f"they would become {report.new_batches} batches of {report.new_blocks} blocks")
     if strict:
         reasons = [one.old_batch for one in report.splits] + [one.old_batch for one in report.failed]
         lines.append(f"strict: a rebuild stops at batch {min(reasons)}, and everything is put back")

@@ -114,11 +114,20 @@ def print_plan(config: SequencerConfig, output: Output) -> None:
     """What `plan` does, for `sequencer run --resequence --dry-run` too."""
     from attestrio.app.resequencing import plan as look
     from attestrio.app.resequencing import told
+    from attestrio.resequence.errors import FitsNowhere
 
-    report = trio.run(look, config)
-    strict = config.resequence.strict
-    document = report.to_json() | {"strict": strict, "stops": strict and bool(report.splits or report.failed)}
-    output.result(document, told(report, strict=strict))
+    strict, stopped = config.resequence.strict, None
+    try:
+        report = trio.run(look, config)
+    except FitsNowhere as exc:
+        if exc.found is None:
+            raise
+        report, stopped = exc.found, exc
+    stops = stopped is not None or (strict and bool(report.splits or report.failed))
+    document = report.to_json() | {"strict": strict, "stops": stops, "whole": stopped is None}
+    output.result(document, told(report, strict=strict, whole=stopped is None))
+    if stopped is not None:
+        raise stopped
 
 
 @app.command
@@ -139,6 +148,10 @@ def audit(
     left_out: Annotated[
         tuple[str, ...], Parameter(negative="", help="A transaction left out, as OLD_BLOCK:POSITION from 0.")
     ] = (),
+    data_budget: Annotated[
+        int | None,
+        Parameter(validator=validators.Number(gte=1), help="Bytes of a batch's data on L1; 120000 if not given."),
+    ] = None,
     bookmarks: Annotated[Path | None, Parameter(help="Check this index of NEW too: a folder, or a file.")] = None,
     output: Output = Output(),
 ) -> None:
@@ -150,11 +163,15 @@ def audit(
     """
     from attestrio.resequence.compare import compare_streams
     from attestrio.resequence.terms import Terms
+    from attestrio.sequencer.settings import DATA_BUDGET
     from attestrio.stream.bookmarks import find
     from attestrio.stream.reader import StreamReader
 
     failed = frozenset(_place(one) for one in left_out)
-    terms = Terms(strict=strict, reuse_l1_info_index=reuse_l1_info_index, failed=failed)
+    terms = Terms(
+        strict=strict, reuse_l1_info_index=reuse_l1_info_index, failed=failed,
+        data_budget=DATA_BUDGET if data_budget is None else data_budget,
+    )  # fmt: skip
     with StreamReader.open(old) as before, StreamReader.open(new) as after, the_index(bookmarks) as index:
         look = None if index is None else partial(find, after, index)
         found = compare_streams(before, after, terms, kept_batch=kept, find=look)

@@ -22,7 +22,7 @@ from typing import Final
 
 from attestrio.resequence.audit import audit
 from attestrio.resequence.batches import StreamBatch
-from attestrio.resequence.errors import AuditFailed, RebuildStopped, RebuildUnfinished
+from attestrio.resequence.errors import AuditFailed, FitsNowhere, RebuildStopped, RebuildUnfinished
 from attestrio.resequence.journal import Journal
 from attestrio.resequence.notes import Notes
 from attestrio.resequence.plan import Cursor, FailedTx, Options, Split
@@ -97,7 +97,7 @@ class Resequencer:
     def trial(self) -> Report:
         """What would be split and what would fail if that was allowed, without a change to anything.
 
-        Raises RebuildUnfinished, and as `run`.
+        Raises RebuildUnfinished, and as `run`; FitsNowhere with what was found before it.
         """
         unfinished = self._journal.unfinished()
         if unfinished is not None:
@@ -116,15 +116,17 @@ class Resequencer:
         rebuild = self._rebuilder(record, replace(self._options, strict=False))
         entries = self._sink.reader.entries(record.first_entry, record.first_entry + record.whole)
         cursor, all_made = Cursor(record.kept_batch + 1), list[Made]()
-        for old in old_of(record, entries):
-            while cursor.batch == old.number:
-                made = rebuild.next_batch(old, cursor, last=False)
-                all_made.append(made)
-                cursor = made.cursor
-        splits = [made.split for made in all_made if made.split is not None]
-        failed = [tx for made in all_made for tx in made.failed]
-        blocks = sum(len(made.blocks) for made in all_made)
-        return _report(record, self._last - record.kept_batch, blocks, splits, failed)
+        try:
+            for old in old_of(record, entries):
+                while cursor.batch == old.number:
+                    made = rebuild.next_batch(old, cursor, last=False)
+                    all_made.append(made)
+                    cursor = made.cursor
+        except FitsNowhere as exc:
+            rebuild.builder.abandon()
+            exc.found = _trial_report(record, all_made)
+            raise
+        return _trial_report(record, all_made)
 
     # --- rebuilding
 
@@ -224,6 +226,13 @@ def recipe_of(rules: Rules, options: Options) -> str:
         sorted(rules.limits.items()), rules.smt_factor, rules.data_budget, options,
     )  # fmt: skip
     return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+def _trial_report(record: Record, all_made: list[Made]) -> Report:
+    splits = [made.split for made in all_made if made.split is not None]
+    failed = [tx for made in all_made for tx in made.failed]
+    blocks = sum(len(made.blocks) for made in all_made)
+    return _report(record, sum(made.is_batch for made in all_made), blocks, splits, failed)
 
 
 def _report(record: Record, batches: int, blocks: int, splits: list[Split], failed: list[FailedTx]) -> Report:

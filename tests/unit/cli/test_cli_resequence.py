@@ -117,6 +117,18 @@ def test_transactions_that_were_left_out_are_named_by_block_and_position(attestr
     assert "OLD_BLOCK:POSITION" in unclear.err
 
 
+def test_batches_are_held_against_the_data_budget_that_is_given(attestrio, played):
+    original = stream_of(played, "original")
+
+    small = attestrio("resequence", "audit", original, original, "--data-budget", 64)
+    usual = attestrio("resequence", "audit", original, original, "--data-budget", 120_000)
+    none = attestrio("resequence", "audit", original, original, "--data-budget", 0)
+
+    assert (small.code, usual.code, none.code) == (4, 0, 2)
+    assert "P8: batch 2 has " in small.err
+    assert "the budget is 64" in small.err
+
+
 def test_streams_of_two_chains_cannot_be_audited(attestrio, played, tmp_path):
     StreamFile.create(tmp_path / "other.bin", pages=1).close()
 

@@ -314,6 +314,28 @@ def test_with_the_flag_everything_is_built_again_and_the_hashes_are_the_same(att
 
 
 @pytest.mark.slow
+def test_a_dry_run_prints_the_splits_before_what_fits_nowhere_and_then_names_it(attestrio, site):
+    attestrio("unwind", "--to-batch", 3, "--no-backup", "-c", site / "sequencer.toml")
+    write_leaves(site)
+    command = (
+        "sequencer", "run", "--resequence", "--dry-run", "-c", site / "sequencer.toml",
+        "--set", f"l1.leaves={site / 'l1_info.jsonl'}", "--set", "build.data_budget=200",
+    )  # fmt: skip
+
+    told = attestrio(*command)
+    document = attestrio(*command, "--json")
+
+    assert told.code == document.code == 2
+    assert "splits at block" in told.out
+    assert "they would become" not in told.out
+    assert "even in a batch of its own [rebuild_fits_nowhere]" in told.err
+    assert document.error["code"] == "rebuild_fits_nowhere"
+    assert (document.document["stops"], document.document["whole"]) == (True, False)
+    assert document.document["splits"]
+    assert ends_with(site) == (3, 7)
+
+
+@pytest.mark.slow
 def test_a_leaf_that_is_missing_stops_it_and_the_next_start_may_try_again(attestrio, site):
     attestrio("unwind", "--to-batch", 3, "--no-backup", "-c", site / "sequencer.toml")
 

@@ -529,6 +529,22 @@ def test_a_trial_tells_what_would_be_split_and_changes_nothing(rolled_back):
     assert told.audit is None
 
 
+def test_a_trial_tells_what_would_be_split_before_what_fits_nowhere(rolled_back):
+    wallets = Wallets()
+    first, second = wallets.transfer(0, 1), wallets.transfer(0, 1)
+    big = wallets.sign(0, address_of(1), data=b"\x01" * 400)
+    site = rolled_back(plan_of([[]], [[first, second]], [[big]]))
+    before = site.state()
+
+    with pytest.raises(FitsNowhere, match="transaction 0") as caught:
+        site.resequencer(rules=replace(site.rules, data_budget=65 + TRANSFER + 20)).trial()
+
+    found = caught.value.found
+    assert found.splits == (Split(3, 3, 3, 1, "data"),)
+    assert (found.old_batches, found.new_batches, found.new_blocks) == (3, 3, 3)
+    assert site.state() == before
+
+
 def test_a_trial_with_nothing_to_do_says_so(rolled_back):
     site = rolled_back(demo_plan(), kept=None)
 
