@@ -90,7 +90,7 @@ class GenesisRootWrong(SetupError):
 class OtherGenesis(SetupError):
     """Allocation, chain specification or configuration no longer give the genesis block that the chain began with."""
 
-    code: ClassVar[str] = "other_genesis"
+    code: ClassVar[str] = "chain_genesis_differs"
 
     def __init__(self, got: bytes, want: bytes) -> None:
         super().__init__(

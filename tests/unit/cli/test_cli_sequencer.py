@@ -243,7 +243,7 @@ def test_a_chain_that_began_otherwise_than_its_files_now_say_is_not_gone_on_with
 
     ended = attestrio("sequencer", "run", "-c", site / "sequencer.toml", "--json")
 
-    assert (ended.code, ended.error["code"]) == (2, "other_genesis")
+    assert (ended.code, ended.error["code"]) == (2, "chain_genesis_differs")
     assert ends_with(site) == (13, 26)
 
 
