@@ -88,10 +88,12 @@ class SqliteJournal:
                 await trio.sleep_forever()
         finally:
             self._reader = None
-            self._ended.set()
             self._tell()
-            with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True), storage_errors(self._path):
-                await self._run_blocking(lambda: reader.close(True))
+            try:
+                with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True), storage_errors(self._path):
+                    await self._run_blocking(lambda: reader.close(True))
+            finally:
+                self._ended.set()  # the last to close folds the log into the file: only then is nothing written any more
 
     async def close(self) -> None:
         running = self._reader is not None
