@@ -1,7 +1,6 @@
 """The files of the page, read: they use what the document has, load nothing from elsewhere, and have contrast."""
 
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,6 +12,7 @@ from attestrio.duty.events import Step
 from attestrio.web import api
 from attestrio.web.assets import PAGE, read_assets
 from hatchling.builders.wheel import WheelBuilder
+from suite import needs
 
 SCRIPTS = {path.name: path.read_text("utf-8") for path in sorted(PAGE.glob("*.js"))}
 STYLE = (PAGE / "style.css").read_text("utf-8")
@@ -138,7 +138,7 @@ def test_every_script_imports_what_another_one_exports():
     assert len(imported) > 20
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@needs("node")
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_script_can_be_parsed(name, tmp_path):
     module = tmp_path / f"{name}.mjs"
