@@ -93,7 +93,7 @@ class SqliteJournal:
                 with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True), storage_errors(self._path):
                     await self._run_blocking(lambda: reader.close(True))
             finally:
-                self._ended.set()  # the last to close folds the log into the file: only then is nothing written any more
+                self._ended.set()  # not before: the last to close folds the log into the file
 
     async def close(self) -> None:
         running = self._reader is not None
