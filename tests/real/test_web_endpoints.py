@@ -63,7 +63,7 @@ def member(status, name):
 
 async def settled(page, path):
     """The status of an answer; a node that is not ready for a moment, on a machine with other work, is asked again."""
-    while (code := (await page.get(path)).status_code) == 503:
+    while (code := (await page.get(path)).status_code) == 503:  # noqa: ASYNC110  another side of a socket
         await trio.sleep(0.1)
     return code
 
