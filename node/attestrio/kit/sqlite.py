@@ -159,6 +159,21 @@ def _require_descriptors(path: str) -> None:
             os.close(handle)
 
 
+@contextmanager
+def _opening(path: str) -> Iterator[None]:
+    """Raise OutOfDescriptors or StorageUnusable, naming `path`, for what goes wrong inside.
+
+    Asked again after a refusal: since the first question another thread may have taken what was left.
+    """
+    _require_descriptors(path)
+    try:
+        with storage_errors(path):
+            yield
+    except StorageUnwritable:
+        _require_descriptors(path)
+        raise
+
+
 def open_database(
     path: str | Path, *, application_id: int, schema: Sequence[str], vfs: str | None = None
 ) -> apsw.Connection:
@@ -176,8 +191,7 @@ def open_database(
     if not 0 < application_id < 1 << 31:
         raise ValueError(f"application_id {application_id} is not within 1..2^31-1")
     name = str(path)
-    _require_descriptors(name)
-    with storage_errors(name):
+    with _opening(name):
         connection = apsw.Connection(name, vfs=vfs)
         try:
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
@@ -194,8 +208,7 @@ def open_database(
 def open_read_only(path: str | Path, *, application_id: int, version: int, vfs: str | None = None) -> apsw.Connection:
     """Open an existing database of ours without changing it. Raises as `open_database`; also for an empty file."""
     name = str(path)
-    _require_descriptors(name)
-    with storage_errors(name):
+    with _opening(name):
         connection = apsw.Connection(name, flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
         try:
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)

@@ -1,10 +1,12 @@
 import errno
+import os
+import resource
 import sqlite3
 import threading
 
 import apsw
 import pytest
-from attestrio.errors import StorageUnusable
+from attestrio.errors import OutOfDescriptors, StorageUnusable
 from attestrio.kit import sqlite
 from attestrio.kit.sqlite import (
     StorageBusy,
@@ -235,3 +237,35 @@ def test_reading_only_changes_nothing_and_refuses_an_empty_file(tmp_path):
 def test_an_application_id_of_zero_is_a_mistake(tmp_path):
     with pytest.raises(ValueError, match="application_id"):
         opened(tmp_path / "a.db", application_id=0)
+
+
+class CrowdedDisk(apsw.VFS):
+    """A disk on which, just before a file is opened, somebody else takes every descriptor that is left."""
+
+    def __init__(self):
+        self.taken = []
+        super().__init__("crowded", "")
+
+    def xOpen(self, name, flags):
+        used = os.open(os.devnull, os.O_RDONLY)
+        self.taken.append(used)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        try:
+            while True:
+                self.taken.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError:
+            return super().xOpen(name, flags)
+
+
+def test_descriptors_that_go_away_while_a_database_is_opened_are_named(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    disk = CrowdedDisk()
+
+    try:
+        with pytest.raises(OutOfDescriptors, match=r"a\.db cannot be opened"):
+            opened(tmp_path / "a.db", vfs="crowded")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for handle in disk.taken:
+            os.close(handle)
+        disk.unregister()
