@@ -6,6 +6,7 @@ Client: `client` once per endpoint, then `post_bounded` per call. Server: `serve
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
@@ -67,13 +68,20 @@ App = Callable[[Scope, Callable[[], Awaitable[Scope]], Callable[[Scope], Awaitab
 # --- client -------------------------------------------------------------------------------------------------------
 
 
+MAYBE_KEY = re.compile(r"[0-9A-Za-z_-]{16,}")
+"""A part of a path that may be an API key: providers of Ethereum have theirs there, as https://host/v3/KEY."""
+
+
 def shown(url: str | httpx.URL) -> str:
-    """`url` as it may be logged: no user, no password, no fragment, and of a query only that there is one."""
+    """`url` as it may be logged: no user, no password, no fragment, of a query only that there is one, and of a long
+    word in the path the same."""
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError):  # ValueError: a port that is no number
         return "(unreadable URL)"
-    return str(parsed.copy_with(userinfo=b"", query=b"redacted" if parsed.query else None, fragment=None))
+    parts = ["redacted" if MAYBE_KEY.fullmatch(one) else one for one in parsed.path.split("/")]
+    plain = parsed.copy_with(userinfo=b"", query=b"redacted" if parsed.query else None, fragment=None)
+    return str(plain if "redacted" not in parts else plain.copy_with(path="/".join(parts)))
 
 
 def client(

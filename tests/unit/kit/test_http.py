@@ -239,6 +239,10 @@ async def test_the_password_of_a_url_is_sent_and_never_shown():
         ("http://a/b", "http://a/b"),
         ("https://user@a:81", "https://a:81"),
         ("https://a/?k=v", "https://a/?redacted"),
+        ("https://a/v3/0123456789abcdef?k=v", "https://a/v3/redacted?redacted"),
+        ("https://a/ext/bc/C/rpc/Ab_-0123456789abcdef/x%2Fy", "https://a/ext/bc/C/rpc/redacted/x/y"),
+        ("https://a/0123456789abcdef.json", "https://a/0123456789abcdef.json"),
+        ("https://a/b%2Fc", "https://a/b%2Fc"),
         ("http://a:x/", "(unreadable URL)"),
     ],
 )
