@@ -18,6 +18,7 @@ LogFormatFlag = Annotated[
     Literal["auto", "console", "json", "logfmt"] | None, Parameter(name="--log-format", help="Instead of log.format.")
 ]
 FIRST: Final = ("timestamp", "level", "logger", "name", "event")
+TRACES: Final = frozenset({"exception", "stack_info"})
 
 LOGGERS = ("attestrio", "trio")
 
@@ -100,12 +101,27 @@ def forget_levels() -> None:
 
 
 def renderer(form: LogFormat) -> structlog.types.Processor:
-    """What makes a line of a record: `auto` is none of them."""
+    """What makes a line of a record: `auto` is none of them. Strangers are quoted in some: nothing that they wrote
+    begins another line, and nothing reaches a terminal as a command."""
     if form == "json":
         return structlog.processors.JSONRenderer()
     if form == "logfmt":
-        return structlog.processors.LogfmtRenderer(key_order=FIRST, drop_missing=True)
-    return structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
+        line = structlog.processors.LogfmtRenderer(key_order=FIRST, drop_missing=True)
+        return lambda logger, method, fields: escaped(str(line(logger, method, fields)))
+    console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
+    return lambda logger, method, fields: console(logger, method, {name: plain(name, fields[name]) for name in fields})
+
+
+def escaped(text: str, but: str = "") -> str:
+    """`text` with escapes for what cannot be printed, except characters of `but`."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in but else ascii(one)[1:-1] for one in text)
+
+
+def plain(name: str, value: object) -> object:
+    """A field as a terminal may have it. A traceback keeps its lines."""
+    return escaped(value, "\n" if name in TRACES else "") if isinstance(value, str) else value
 
 
 def add_name_and_fields(

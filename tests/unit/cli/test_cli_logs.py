@@ -118,6 +118,38 @@ def test_logfmt_keeps_a_traceback_and_a_text_of_several_lines_on_one(capsys):
     assert "ValueError: first\\nsecond" in line
 
 
+HOSTILE = "first\nlevel=error \x1b[2J\r\x00 \u202e\u2028 é \x9b31m"
+SHOWN = r"\x1b[2J\r\x00 \u202e\u2028 é \x9b31m"
+
+
+@pytest.mark.parametrize("form", ["console", "logfmt", "json"])
+def test_what_strangers_write_begins_no_line_and_reaches_no_terminal_as_a_command(capsys, form):
+    set_up_logs(form, "info")
+
+    logging.getLogger("attestrio.app").info("%s", HOSTILE, extra=named(EventName.BATCH_MISSED, reason=HOSTILE))
+
+    (line,) = capsys.readouterr().err.removesuffix("\n").split("\n")
+    assert line.isprintable()
+    if form == "json":
+        assert json.loads(line)["event"] == json.loads(line)["reason"] == HOSTILE
+    else:
+        assert SHOWN in line.replace("\\\\", "\\")
+
+
+def test_a_traceback_on_the_console_keeps_its_lines_and_nothing_else(capsys):
+    set_up_logs("console", "info")
+
+    try:
+        raise ValueError("of a stranger: \x1b]0;title\x07")
+    except ValueError:
+        logging.getLogger("attestrio.app").exception("a bug")
+
+    lines = capsys.readouterr().err.split("\n")
+    assert "Traceback (most recent call last):" in lines
+    assert r"ValueError: of a stranger: \x1b]0;title\x07" in lines
+    assert all(line.isprintable() for line in lines)
+
+
 def test_the_console_shows_text_and_fields_without_colours_where_nobody_looks(said):
     (line,) = said("console")
 
