@@ -18,6 +18,17 @@ def supervisor(tmp_path):
         yield sock
 
 
+def beats(supervisor):
+    """Everything that was said so far, which is nothing but signs of life."""
+    heard = 0
+    while True:
+        try:
+            assert supervisor.recv(500) == b"WATCHDOG=1"
+        except BlockingIOError:
+            return heard
+        heard += 1
+
+
 def test_a_supervisor_hears_that_the_node_is_ready(supervisor):
     said = notify(READY, {"NOTIFY_SOCKET": supervisor.getsockname()})
 
@@ -94,14 +105,14 @@ async def test_a_loop_that_hangs_gives_no_sign_of_life(supervisor, nursery):
     env = {"NOTIFY_SOCKET": supervisor.getsockname(), "WATCHDOG_USEC": "30000"}
     nursery.start_soon(keep_alive, env)
     await trio.testing.wait_all_tasks_blocked()
-    assert supervisor.recv(500) == b"WATCHDOG=1"
+    assert beats(supervisor)  # one, or more where the machine was slow
 
     time.sleep(0.1)  # noqa: ASYNC251  on the real clock: a task that does not let go of the loop
 
     with pytest.raises(BlockingIOError):
         supervisor.recv(500)
     await trio.sleep(0.01)
-    assert supervisor.recv(500) == b"WATCHDOG=1"
+    assert beats(supervisor)
 
 
 async def test_nobody_who_asked_for_nothing_is_told_anything(nursery, autojump_clock):
