@@ -12,6 +12,7 @@ from attestrio.quorum import BadVoteSignature, WrongGenesis
 from attestrio.roles import Batch, BatchHash, BatchNumber, GenesisHash, SignedBatch
 from attestrio.sim.faults import HEALTHY, Says
 from attestrio.status.runner import PollResult
+from attestrio.web.attendance import Miss
 from node_world import MAIN, World, key
 
 NUMBERS = (
@@ -40,7 +41,11 @@ async def test_known_series_are_there_before_anything_happened(nursery, tmp_path
 
     assert [metrics.value("attestrio_status_polls_total", result=result) for result in PollResult] == [0] * 6
     assert [metrics.value("attestrio_votes_total", result=r) for r in RESULTS] == [0] * 3
-    assert [metrics.value("attestrio_rollbacks_total", cause=cause) for cause in EpochCause] == [0] * 5
+    endings = [cause for cause in EpochCause if cause is not EpochCause.START]
+    assert [metrics.value("attestrio_rollbacks_total", cause=cause) for cause in endings] == [0] * 4
+    assert [
+        metrics.value("attestrio_member_missed_total", member=key(1).public().to_text(), reason=r) for r in Miss
+    ] == [0] * 3
     assert metrics.value("attestrio_certificates_total") == 0
     assert metrics.value("attestrio_epoch_number") == 1
     assert all(math.isnan(metrics.value(name)) for name in NUMBERS[:4]), "0 would be a batch"

@@ -90,6 +90,7 @@ class EpochParts:
         try:
             own = nullcontext() if self.store_is_given else draining(epoch.store, self.grace, "store")
             async with own, trio.open_nursery() as services:
+                self.counts.began(epoch.genesis.attesters)
                 on_certificate = await self.counts.certificates(epoch.store)
                 self.node.epoch.value = epoch
                 if guard is not None:

@@ -129,7 +129,10 @@ class Epochs:
                 witness = Witness(guard.key, guard.heard, book.conflict)
             verifier = Verifier(self.parts.given.run_blocking)
             on_list = self.parts.counts.lists(self.parts.node.duty, status)
-            votes = VotesWatch(genesis.attesters, genesis_hash, verifier, witness, on_list, self.parts.node.duty.heard)
+            duty = self.parts.node.duty
+            votes = VotesWatch(
+                genesis.attesters, genesis_hash, verifier, witness, on_list, duty.heard, duty.wants_late
+            )  # fmt: skip
         first = await self._first_batch(genesis)
         store = self._store(genesis, row.id, first or BatchNumber(0))
         epoch = Epoch(row.id, genesis, EpochCause(row.cause), status, votes, store, first)

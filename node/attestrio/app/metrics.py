@@ -23,11 +23,12 @@ from attestrio.kit.metrics import Metrics
 from attestrio.protection.epochs import EpochCause
 from attestrio.quorum.refusals import VotesAdded, VotesRefused
 from attestrio.quorum.watch import OnList
-from attestrio.roles import AttesterPublicKey, Batch, BatchNumber, BatchQC, SignedBatch
+from attestrio.roles import AttesterPublicKey, Batch, BatchNumber, BatchQC, Committee, SignedBatch
 from attestrio.status import AttestationStatusWatch
 from attestrio.status.runner import PollOutcome, PollResult
 from attestrio.store.api import BatchStore
 from attestrio.web.attendance import Miss
+from attestrio.web.view import MEMBERS
 
 log = logging.getLogger("attestrio.app")
 
@@ -49,7 +50,9 @@ class NodeMetrics:
             "attestrio_votes_total", VOTES_HELP, {"result": ("counted", "skipped", "refused")}
         )
         self._rollbacks = metrics.counter(
-            "attestrio_rollbacks_total", "Epochs that ended, by cause.", {"cause": [*EpochCause]}
+            "attestrio_rollbacks_total",
+            "Epochs that ended, by cause.",
+            {"cause": [cause for cause in EpochCause if cause is not EpochCause.START]},
         )
         self._certificates = metrics.counter("attestrio_certificates_total", "Certificates this node has stored.")
         self._certified = metrics.gauge(
@@ -58,8 +61,10 @@ class NodeMetrics:
         self._signed = metrics.gauge("attestrio_batch_signed_number", "Batch this process signed last.")
         self._missed = metrics.counter(
             "attestrio_member_missed_total",
-            "Batches that a member of the committee had no vote for when the status went on, by reason. Starts with a"
-            " member's first miss.",
+            "Batches that a member of the committee had no vote for when the status went on, by reason. late: it came"
+            " before the status had named three more numbers; silent: not until then, which is when a batch is judged."
+            " All at 0 from the beginning of an epoch, in a committee of up to 200; in a larger one a member's series"
+            " starts with its first miss.",
             {"member": (), "reason": ()},
         )
         self._certified.set(math.nan)
@@ -67,6 +72,14 @@ class NodeMetrics:
         seen.on_miss = self._member_missed
         for name, text, read in EPOCH_GAUGES:
             metrics.gauge(name, text).set_function(_reader(epoch, read))
+
+    def began(self, committee: Committee | None) -> None:
+        """An epoch begins. Where a committee is small enough its series are there at once, so that a rate sees the
+        first miss; those of an earlier one stay."""
+        if committee is not None and len(committee) <= MEMBERS:
+            for member in committee:
+                for reason in Miss:
+                    self._missed.labels(member=member.key.to_text(), reason=reason.value)
 
     def polled(self, outcome: PollOutcome) -> None:
         """For `AttestationStatusRunner.on_poll`."""

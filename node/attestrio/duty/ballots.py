@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 from attestrio.duty.story import Delivery, HeardVote
 from attestrio.roles import BatchNumber, NodePublicKey, SignedBatch
 
+LATE: Final = 3  # numbers told after a batch was passed, until a vote for it is of no interest
 EARLY: Final = 16  # numbers above the one that was told: votes come before the status does
 
 
@@ -37,6 +39,7 @@ class Ballots:
         self._max_batches, self._max_votes = max_batches, max_votes
         self._ballots: dict[BatchNumber, Ballot] = {}
         self._told = -1
+        self._passed: deque[int] = deque(maxlen=LATE)  # the numbers told before
         self._count = 0
         self._grown = False  # a ballot was begun since the last look at the bounds
 
@@ -47,9 +50,19 @@ class Ballots:
         """The batch that is attested now; what is forgotten for it. A lower number than before does nothing."""
         if number <= self._told:
             return []
+        if self._told >= 0:
+            self._passed.append(self._told)
         self._told = number
         self._at(number)  # from here on it is known that nobody has voted
         return self._bound()
+
+    def wants_late(self, vote: SignedBatch) -> bool:
+        """Whether it would be the first that is heard of its member on a batch that was passed a short while ago."""
+        number = vote.batch.number
+        if number not in self._passed:
+            return False
+        ballot = self._ballots.get(number)
+        return ballot is not None and vote.key.raw not in ballot.votes
 
     def heard(self, votes: Iterable[SignedBatch], via: NodePublicKey | None, at: float) -> list[BatchNumber]:
         """Votes that counted; which ballots changed, each once if they stand together. About 0.5 µs a vote."""
@@ -66,8 +79,8 @@ class Ballots:
             known = mine.get(raw)
             if known is None:
                 self._count += 1
-            elif known.hash == batch.hash and not known.in_certificate:
-                continue
+            elif known.hash == batch.hash and not (known.in_certificate and batch.number >= self._told):
+                continue  # what a certificate has was in time, though it comes here only now
             mine[raw] = HeardVote(vote.key, at, via, batch.hash)
         return changed
 
@@ -95,6 +108,7 @@ class Ballots:
 
     def clear(self) -> None:
         self._ballots.clear()
+        self._passed.clear()
         self._told, self._count = -1, 0
 
     def _at(self, number: BatchNumber) -> Ballot:

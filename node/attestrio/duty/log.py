@@ -132,11 +132,16 @@ class DutyLog:
             self.end(batch, EndState.MISSED if had_to else EndState.SKIPPED, Reason.NODE_STOPPED)
 
     def heard(self, votes: Iterable[SignedBatch], via: NodePublicKey | None = None) -> None:
-        """Votes that have just counted, and who brought them. It is on the path of a vote: about 0.5 µs each."""
+        """Votes that have just counted, or came late, and who brought them. On the path of a vote: some 0.5 µs each."""
         for number in self._ballots.heard(votes, via, self._now()):
             if self._has_book and number in self._entries:
                 self._note(number)
         self._forgotten(self._ballots.bound())
+
+    def wants_late(self, vote: SignedBatch) -> bool:
+        """Whether `heard` is to be told of a vote although its batch is over: until the status has named three more
+        numbers. O(1)."""
+        return self._ballots.wants_late(vote)
 
     def delivered(self, peer: NodePublicKey, batch: BatchNumber) -> None:
         """A peer has taken this node's own vote."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from attestrio.duty.events import DutyEvent, EndState, Reason
+from attestrio.duty.events import DutyEvent, EndState, Reason, Step
 from attestrio.roles import (
     AttesterPublicKey,
     BatchHash,
@@ -35,11 +35,11 @@ class EpochOf:
 
 
 class HeardVote(NamedTuple):
-    """A member's vote that counted here. A tuple, since one is made for every vote."""
+    """A member's vote that counted here, or came late. A tuple, since one is made for every vote."""
 
     key: AttesterPublicKey
     at: float
-    """Seconds since 1970: when it counted, or when the certificate that has it came."""
+    """Seconds since 1970: when it came, or when the certificate that has it came."""
     via: NodePublicKey | None
     """The first peer that brought it; None for the vote of this node, and where nobody knows."""
     hash: BatchHash
@@ -75,6 +75,22 @@ class BatchStory:
     def began_at(self) -> float | None:
         """The first thing known of it: seconds since 1970."""
         return min((event.at for event in self.events), default=self.ended_at)
+
+    @property
+    def passed_at(self) -> float | None:
+        """When the status went on, after which a vote is late; None while it has not, or nobody noted it."""
+        submitted = (event.at for event in self.events if event.step is Step.SUBMITTED and event.reason is Reason.OK)
+        return next(submitted, None)
+
+    def latecomers(self) -> dict[AttesterPublicKey, float]:
+        """How many seconds after the status went on each late vote came. What a certificate has was in time. O(votes).
+
+        A vote is taken until the status has named three more numbers; from then on who is not in `votes` is silent.
+        """
+        passed = self.passed_at
+        if passed is None:
+            return {}
+        return {vote.key: vote.at - passed for vote in self.votes or () if vote.at > passed and not vote.in_certificate}
 
     def hash(self) -> BatchHash | None:
         """The one with the greatest weight behind it; None without votes. On a draw the one heard first."""

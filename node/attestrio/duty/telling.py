@@ -102,6 +102,7 @@ class _Teller:
         self.story, self.names, self.most = story, names, most
         self.committee = story.of.committee if story.of else None
         self.hash = story.hash()
+        self.late = story.latecomers()
         self.zero = zero_of(story)
 
     def waits_for(self) -> DutyEvent | None:
@@ -133,7 +134,7 @@ class _Teller:
             first, last = story.deliveries[0].at, story.deliveries[-1].at
             text = f"{len(story.deliveries)} peers have taken this node's vote: {', '.join(peers)}{more}"
             if last - first >= 0.001:
-                text += f"; the last one {since(last - first).removeprefix('+')} later"
+                text += f"; the last one {_seconds(last - first)} later"
             told.append(Moment(first, "sent to", text))
         if story.ended_at is not None and story.state is not EndState.CERTIFIED:
             told.append(Moment(story.ended_at, "ended", str(story.state)))
@@ -164,10 +165,13 @@ class _Teller:
         else:
             how = "its own" if self._is_own(vote.key) else ""
         other = ", for ANOTHER HASH" if vote.hash != self.hash else ""
-        return f"{who} {how}{other}".strip()
+        late = f", LATE by {_seconds(self.late[vote.key])}" if vote.key in self.late else ""
+        return f"{who} {how}{other}{late}".strip()
 
     def after(self) -> Iterator[str]:
         missing = self.story.missing()
+        for key, late_s in list(self.late.items())[: self.most]:
+            yield f"late: {self._member(key)}, {_seconds(late_s)} after the main node went on"
         if not missing:
             return
         verb = "has not voted yet" if self.story.state is EndState.OPEN else "missed"
@@ -195,7 +199,7 @@ def zero_of(story: BatchStory) -> float | None:
 
 def document(story: BatchStory) -> dict[str, Any]:
     """Everything, for --json. Times are seconds since 1970, `after_s` seconds after the batch was told."""
-    zero, winner = zero_of(story), story.hash()
+    zero, winner, late = zero_of(story), story.hash(), story.latecomers()
     committee, own = (story.of.committee, story.of.own) if story.of else (None, None)
 
     def after(at: float) -> float | None:
@@ -228,6 +232,7 @@ def document(story: BatchStory) -> dict[str, Any]:
                 "own": vote.key == own, "at": vote.at, "after_s": after(vote.at),
                 "via": vote.via.to_text() if vote.via else None, "other_hash": vote.hash != winner,
                 "only_in_certificate": vote.in_certificate,
+                "late_s": round(late[vote.key], 6) if vote.key in late else None,
             }
             for vote in story.votes or ()
         ],
@@ -259,6 +264,10 @@ def since(seconds: float) -> str:
     if whole < 3600:
         return f"{sign}{whole // 60} min {whole % 60:02} s"
     return f"{sign}{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def _seconds(size: float) -> str:
+    return since(size).removeprefix("+")
 
 
 def moment(at: float) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 import trio
 from trio_util import AsyncValue
 
+from attestrio.quorum.late import Latecomers, WantsLate, nobody_wants
 from attestrio.quorum.refusals import BadVoteSignature, VotesAdded, VotesRefused, readable_part
 from attestrio.quorum.register import VoteRegister
-from attestrio.quorum.verify import Claim, Verifier
+from attestrio.quorum.verify import Claim, Verifier, check
 from attestrio.quorum.witness import Witness
 from attestrio.roles import Batch, BatchNumber, BatchQC, Committee, GenesisHash, MsgHash, NodePublicKey, SignedBatch
 
@@ -17,7 +18,8 @@ OnList = Callable[[int, VotesAdded, VotesRefused | None], None]
 """Called with how many votes a list had, what of it counted, and why the rest of it was refused, if it was."""
 
 OnCounted = Callable[[list[SignedBatch], NodePublicKey | None], None]
-"""Called with votes that have just counted, and the peer that brought them; None: this node, or nobody knows."""
+"""Called with votes that have just counted, or came late and were wanted, and the peer that brought them; None: this
+node, or nobody knows."""
 
 
 def _nobody(_listed: int, _added: VotesAdded, _refused: VotesRefused | None) -> None:
@@ -35,6 +37,7 @@ class VotesWatch:
       witness: told of votes by the own key and of contradictions before they count; what counts does not change.
       on_list: told of each list once it is through; must not raise. A list that is cancelled is not told of.
       on_counted: told of what counts on the spot, before anybody can react to it; must be cheap and not raise.
+      wants_late: which votes that do not count any more `on_counted` is told of all the same, once verified.
     """
 
     def __init__(
@@ -45,12 +48,14 @@ class VotesWatch:
         witness: Witness | None = None,
         on_list: OnList = _nobody,
         on_counted: OnCounted | None = None,
+        wants_late: WantsLate = nobody_wants,
     ) -> None:
         self.committee = committee
         self.genesis = genesis
         self._witness = witness
         self._on_list = on_list
         self._on_counted = on_counted
+        self._late = Latecomers(committee, wants_late)
         self._register = VoteRegister(witness)
         self._verifier = verifier or Verifier()
         # The register is too large to be replaced at every vote, so what is watched is its version.
@@ -98,6 +103,7 @@ class VotesWatch:
         finally:
             self._announce(before, via)
         self._on_list(len(listed), added, None)
+        self._tell_late([vote for vote in listed if self._late.wants(vote) and self._is_good(vote)], via)
         return added
 
     async def add_many(self, votes: Iterable[SignedBatch], via: NodePublicKey | None = None) -> VotesAdded:
@@ -130,6 +136,7 @@ class VotesWatch:
         """Drop the votes below `number` and skip such votes from now on. A number not above the floor does nothing."""
         if number > self._register.min_batch_number:
             self._register.set_min_batch_number(number)
+            self._late.floor_rose()
             self._version.value = self._register.version
 
     def newer_than(self, mark: int) -> tuple[list[SignedBatch], int]:
@@ -168,7 +175,7 @@ class VotesWatch:
         hashes: dict[int, MsgHash] = {}  # by identity: votes off the wire share their batch, and hashing one costs more
         claims: list[Claim] = []
         for vote in chunk:
-            if register.wants(committee, vote):
+            if register.wants(committee, vote) or self._late.wants(vote):
                 batch = vote.batch
                 message = hashes.get(id(batch))
                 if message is None:
@@ -184,22 +191,39 @@ class VotesWatch:
         """Count a checked chunk. What was wanted when it went to be checked is asked again: others were at work."""
         count, weight, last = 0, 0, None
         bad: BadVoteSignature | None = None
+        late: list[SignedBatch] = []
         register, committee = self._register, self.committee
         before = register.version
         for (vote, _), good in zip(claims, verdicts, strict=True):
             counts = register.wants(committee, vote)
-            if counts and not good:
-                bad = BadVoteSignature(vote)
-                break
-            if good and self._witness is not None:
-                self._witness.verified(vote)
-            if not counts:
+            if not good:
+                if counts:
+                    bad = BadVoteSignature(vote)
+                    break
+                self._late.found_bad()
                 continue
-            register.count(committee, vote, counts)
-            weight += counts
-            count, last = count + 1, vote.batch.number
+            if self._witness is not None:
+                self._witness.verified(vote)
+            if counts:
+                register.count(committee, vote, counts)
+                weight += counts
+                count, last = count + 1, vote.batch.number
+            elif self._late.wants(vote):
+                late.append(vote)
         self._announce(before, via)
+        self._tell_late(late, via)
         return VotesAdded(count, weight, last), bad
+
+    def _is_good(self, vote: SignedBatch) -> bool:
+        """For a late vote, which is one at a time."""
+        good = check([(vote, vote.batch.message_hash())])[0]
+        if not good:
+            self._late.found_bad()
+        return good
+
+    def _tell_late(self, votes: list[SignedBatch], via: NodePublicKey | None) -> None:
+        if votes and self._on_counted is not None:
+            self._on_counted(votes, via)
 
     def _announce(self, before: int, via: NodePublicKey | None) -> None:
         """Tell of what has come since the version `before`, if anything has."""

@@ -109,7 +109,8 @@ class MemberView(Shape, frozen=True):
     """The newest batch it was heard to vote for, since the epoch began here."""
     last_vote_at: float | None = None
     missed: dict[str, int] = {}
-    """How many batches it missed since the epoch began here, by reason: "silent", "late", "other_hash"."""
+    """How many batches it missed since the epoch began here, by reason: "silent", "late", "other_hash". A batch is
+    judged when the status has named three more numbers since it went past it: a vote that comes until then is late."""
 
 
 class CommitteeView(Shape, frozen=True):
@@ -123,18 +124,20 @@ class CommitteeView(Shape, frozen=True):
 
 
 class VoteView(Shape, frozen=True):
-    """One vote that was counted here."""
+    """One vote that was counted here, or came late."""
 
     name: str
     key: str
     weight: int
     at: float
-    """When this node counted it."""
+    """When it came."""
     via: str
     """Which peer brought it first: a name or shortened key; "own": this node's own; "certificate": never heard here,
     somebody else's certificate has it; "": not known."""
     other: bool = False
     """Whether it is for another hash than the one that leads."""
+    late_s: float | None = None
+    """How long after the status went on it came; null: in time. Who is late is not in `missing`."""
 
 
 class StepView(Shape, frozen=True):

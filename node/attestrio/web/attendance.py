@@ -1,16 +1,17 @@
 """Which member votes, and which does not: over the batches of one epoch. Pure.
 
-A batch is looked at twice: when the status names it, and one status after it was passed, when its last votes may have
-arrived. So nothing here stands on the way of a vote.
+A batch is judged when the status has named three more numbers since it was passed: until then votes for it are taken
+note of, so that who is late is told apart from who is silent. Nothing here stands on the way of a vote.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from attestrio.duty.ballots import LATE
 from attestrio.duty.story import BatchStory
 from attestrio.roles import AttesterPublicKey, BatchNumber
 
@@ -18,8 +19,8 @@ from attestrio.roles import AttesterPublicKey, BatchNumber
 class Miss(StrEnum):
     """Why a member's vote was not there when the status went on."""
 
-    SILENT = "silent"  # no vote was heard
-    LATE = "late"  # the vote came afterwards
+    SILENT = "silent"  # no vote was heard, not even late
+    LATE = "late"  # the vote came afterwards, while the status named the next three numbers
     OTHER_HASH = "other_hash"  # it voted for another hash than most
 
 
@@ -27,12 +28,6 @@ class Miss(StrEnum):
 class LastVote:
     """The newest batch a member voted for, and when that was counted here."""
 
-    number: BatchNumber
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Passed:
     number: BatchNumber
     at: float
 
@@ -68,7 +63,8 @@ class Attendance:
         self._last: dict[AttesterPublicKey, LastVote] = {}
         self._missed: dict[AttesterPublicKey, Counter[str]] = {}
         self._wanted: BatchNumber | None = None
-        self._passed: _Passed | None = None
+        self._passed: deque[BatchNumber] = deque()  # not judged yet
+        self._looked: dict[BatchNumber, int] = {}  # how many votes of a batch are taken in
         self._is_first = True
         self.wanted_since: float | None = None
         """When the status was first heard to name the number it names."""
@@ -82,20 +78,21 @@ class Attendance:
         """The status names `number`. O(members) when that is news."""
         if number == self._wanted:
             return
-        if self._passed is not None:
-            self._judge(self._passed)
-        at = self._now()
         if self._wanted is not None and not self._is_first:
-            self._passed = _Passed(self._wanted, at)
+            self._passed.append(self._wanted)
+            if len(self._passed) > LATE:
+                self._judge(self._passed.popleft())
         self._is_first = self._wanted is None
-        self._wanted, self.wanted_since = number, at
+        self._wanted, self.wanted_since = number, self._now()
 
     def look(self) -> None:
-        """Take in who has voted for the batches at hand: before `last` is asked. O(their votes)."""
-        for number in (None if self._passed is None else self._passed.number, self._wanted):
-            story = None if number is None else self._story(number)
+        """Take in who has voted for the batches at hand: before `last` is asked. O(votes that are new)."""
+        at_hand = [*self._passed, *([] if self._wanted is None else [self._wanted])]
+        for number in at_hand:
+            story = self._story(number)
             if story is not None:
                 self._note(story)
+        self._looked = {number: self._looked.get(number, 0) for number in at_hand}
 
     def last(self, key: AttesterPublicKey) -> LastVote | None:
         """The newest batch a member voted for."""
@@ -106,23 +103,25 @@ class Attendance:
         return self._missed.get(key, {})
 
     def _note(self, story: BatchStory) -> None:
-        for vote in story.votes or ():
+        votes = story.votes or ()
+        for vote in votes[self._looked.get(story.number, 0) :]:
             last = self._last.get(vote.key)
             if not vote.in_certificate and (last is None or last.number < story.number):
                 self._last[vote.key] = LastVote(story.number, vote.at)
+        self._looked[story.number] = len(votes)
 
-    def _judge(self, passed: _Passed) -> None:
-        story = self._story(passed.number)
+    def _judge(self, passed: BatchNumber) -> None:
+        story = self._story(passed)
         if story is None or not story.votes:
             return
         self._note(story)
-        most = story.hash()
+        most, late = story.hash(), story.latecomers()
         for member in story.missing():
             self._count(member.key, Miss.SILENT)
         for vote in story.votes:
             if vote.hash != most:
                 self._count(vote.key, Miss.OTHER_HASH)
-            elif vote.at > passed.at and not vote.in_certificate:
+            elif vote.key in late:
                 self._count(vote.key, Miss.LATE)
 
     def _count(self, key: AttesterPublicKey, reason: Miss) -> None:

@@ -119,7 +119,7 @@ def batch_view(story: BatchStory, names: Names, most: int = VOTES) -> BatchView:
         weights[vote.hash] += 0 if committee is None else committee.weight(vote.key) or 0
     leading = max(weights, key=weights.__getitem__, default=None)  # on a draw the one heard first
     weight = 0 if leading is None else weights[leading]
-    missing = story.missing()
+    missing, late = story.missing(), story.latecomers()
     return BatchView(
         number=int(story.number),
         state=story.state.value,
@@ -133,7 +133,7 @@ def batch_view(story: BatchStory, names: Names, most: int = VOTES) -> BatchView:
         first_seen=story.began_at,
         ended_at=story.ended_at,
         steps=[_step(event) for event in story.events],
-        votes=[_vote(one, leading, committee, own, names) for one in votes[:most]],
+        votes=[_vote(one, leading, committee, own, names, late.get(one.key)) for one in votes[:most]],
         votes_left_out=max(len(votes) - most, 0),
         missing=[names.of(member.key.to_text()) for member in missing[:most]],
         missing_left_out=max(len(missing) - most, 0),
@@ -150,13 +150,19 @@ def _step(event: DutyEvent) -> StepView:
 
 
 def _vote(
-    vote: HeardVote, most: BatchHash | None, committee: Committee | None, own: AttesterPublicKey | None, names: Names
+    vote: HeardVote,
+    most: BatchHash | None,
+    committee: Committee | None,
+    own: AttesterPublicKey | None,
+    names: Names,
+    late_s: float | None,
 ) -> VoteView:
     key = vote.key.to_text()
     weight = 0 if committee is None else committee.weight(vote.key) or 0
     return VoteView(
-        name=names.of(key), key=key, weight=weight, at=vote.at, via=_via(vote, own, names), other=vote.hash != most
-    )
+        name=names.of(key), key=key, weight=weight, at=vote.at, via=_via(vote, own, names), other=vote.hash != most,
+        late_s=None if late_s is None else round(late_s, 6),
+    )  # fmt: skip
 
 
 def _via(vote: HeardVote, own: AttesterPublicKey | None, names: Names) -> str:

@@ -55,6 +55,24 @@ def test_votes_tell_through_whom_they_came_and_how_much_weight_there_is():
     assert "through node-carol, for ANOTHER HASH; weight 10, together 10" in votes[2]
 
 
+def test_a_vote_that_came_when_the_main_node_had_gone_on_is_told_as_late_and_not_as_missed():
+    clock = Clock()
+    duty = log_of(clock)
+    duty.record(SEVEN, Step.TOLD)
+    duty.heard([vote(0, 7)])
+    clock.now += 1.0
+    duty.record(SEVEN, Step.SUBMITTED)
+    clock.now += 2.5
+    duty.heard([vote(1, 7)], PEERS[0])
+
+    told = of_story(duty.story(SEVEN), {KEYS[1].to_text(): "bob", PEERS[0].to_text(): "node-bob"})
+
+    assert told.moments[-1].text == "bob through node-bob, LATE by 2.500 s; weight 10, together 20"
+    assert told.after[0] == "late: bob, 2.500 s after the main node went on"
+    assert [line.split(":")[0] for line in told.after[1:]] == ["has not voted yet"]
+    assert [vote["late_s"] for vote in told.document["votes"]] == [None, 2.5]
+
+
 def test_an_open_batch_says_what_it_waits_for():
     duty = log_of(Clock())
     duty.record(SEVEN, Step.TOLD)

@@ -1,7 +1,7 @@
 """Who misses votes, and in which way."""
 
-from attestrio.roles import BatchNumber
-from web_kit import ALL, KEYS, Chain
+from attestrio.roles import BatchNumber, BatchQC
+from web_kit import ALL, KEYS, SECRETS, Chain, batch
 
 
 def running():
@@ -12,28 +12,40 @@ def running():
     return chain
 
 
-def test_who_never_votes_is_named_as_silent_one_status_later():
+def test_who_never_votes_is_named_as_silent_once_the_status_has_named_three_more_numbers():
     chain = running()
     chain.vote(2, [0, 1, 2, 3])
 
-    chain.told(3)
-    at_once = chain.missed(4)
-    chain.told(4)
+    chain.passed(3, 4, 5)
+    before = chain.missed(4)
+    chain.told(6)
 
-    assert at_once == {}  # its vote may still arrive
+    assert before == {}  # its vote may still arrive
     assert chain.missed(4) == {"silent": 1}
     assert [chain.missed(member) for member in range(4)] == [{}] * 4
 
 
-def test_a_vote_that_comes_after_the_status_went_on_is_late():
+def test_a_vote_that_comes_after_the_status_went_on_is_late_and_not_silent():
+    chain = running()
+    chain.vote(2, [0, 1, 2, 3])
+
+    chain.passed(3, 4, 5)
+    chain.vote(2, [4])
+    chain.told(6)
+
+    assert chain.missed(4) == {"late": 1}
+
+
+def test_a_vote_in_a_certificate_from_elsewhere_was_in_time():
     chain = running()
     chain.vote(2, [0, 1, 2, 3])
 
     chain.told(3)
-    chain.vote(2, [4])
-    chain.told(4)
+    chain.duty.obtained(BatchQC(batch(2), {KEYS[4]: SECRETS[4].sign_batch(batch(2)).signature}))
+    chain.vote(2, [4])  # and then a peer that lags brings it too
+    chain.passed(4, 5, 6)
 
-    assert chain.missed(4) == {"late": 1}
+    assert chain.missed(4) == {}
 
 
 def test_a_vote_for_another_hash_than_most_is_told_apart():
@@ -41,8 +53,7 @@ def test_a_vote_for_another_hash_than_most_is_told_apart():
     chain.vote(2, [0, 1, 2, 3])
     chain.vote(2, [4], content=b"\x0b")
 
-    chain.told(3)
-    chain.told(4)
+    chain.passed(3, 4, 5, 6)
 
     assert chain.missed(4) == {"other_hash": 1}
 
@@ -54,8 +65,7 @@ def test_the_first_batch_is_held_against_nobody():
 
     chain.told(2)
     chain.vote(2, ALL)
-    chain.told(3)
-    chain.told(4)
+    chain.passed(3, 4, 5, 6)
 
     assert [chain.missed(member) for member in ALL] == [{}] * len(ALL)
 
@@ -63,8 +73,7 @@ def test_the_first_batch_is_held_against_nobody():
 def test_a_batch_nobody_was_heard_on_is_held_against_nobody():
     chain = running()
 
-    chain.told(3)
-    chain.told(4)
+    chain.passed(3, 4, 5, 6)
 
     assert [chain.missed(member) for member in ALL] == [{}] * len(ALL)
 
@@ -74,8 +83,7 @@ def test_the_same_number_again_changes_nothing():
     chain.vote(2, [0, 1, 2, 3])
     since = chain.attendance.wanted_since
 
-    chain.told(2)
-    chain.told(2)
+    chain.passed(2, 2, 2, 2, 2)
 
     assert chain.attendance.wanted_since == since
     assert chain.missed(4) == {}
@@ -84,6 +92,7 @@ def test_the_same_number_again_changes_nothing():
 def test_the_last_vote_of_a_member_is_its_newest():
     chain = running()
     chain.vote(2, [0, 1])
+    chain.attendance.look()
     chain.told(3)
     chain.vote(3, [0])
     chain.vote(2, [2])

@@ -59,6 +59,19 @@ def test_who_has_not_voted_when_the_batch_is_over_has_missed_it():
     assert [member.standing for member in committee_of(chain).members if member.name == "eve"] == ["missed"]
 
 
+def test_a_late_vote_is_shown_with_how_late_it_was_and_its_member_is_not_missing():
+    chain = Chain()
+    chain.told(7)
+    chain.vote(7, [0, 1, 2, 3])
+    chain.told(8)
+    chain.vote(7, [4], via=PEER)
+
+    view = batch_view(story(chain, 7), NAMES)
+
+    assert [(vote.name, vote.late_s) for vote in view.votes if vote.late_s is not None] == [("eve", 0.1)]
+    assert view.missing == []
+
+
 def test_before_a_number_is_named_nobody_waits_for_anybody():
     chain = Chain()
 

@@ -66,6 +66,7 @@ function entry(batch, { open, toggle }) {
 
 function story(batch) {
   const missing = batch.missing.length + batch.missing_left_out;
+  const late = batch.votes.filter((vote) => vote.late_s !== null);
   return [
     batch.meaning !== "" && h("p", { class: "meaning" }, batch.meaning),
     h("dl", { class: "pairs" },
@@ -73,6 +74,7 @@ function story(batch) {
       h("dt", {}, "Weight"), h("dd", {}, behind(batch), batch.other_weight > 0 && h("span", { class: "bad" }, `; ${count(batch.other_weight)} for other hashes`)),
       missing > 0 && [h("dt", {}, batch.state === "open" ? "Not heard yet" : "No vote"), h("dd", { class: batch.state === "open" ? "" : "warn" },
         batch.missing.join(", "), batch.missing_left_out > 0 && ` and ${batch.missing_left_out} more`)],
+      late.length > 0 && [h("dt", {}, "Late"), h("dd", { class: "warn" }, late.map((vote) => `${vote.name} by ${span(vote.late_s)}`).join(", "))],
       batch.taken_by.length > 0 && [h("dt", {}, "Our vote went to"), h("dd", {}, batch.taken_by.flatMap((delivery, at) => [at > 0 ? ", " : "", h("span", { title: absolute(delivery.at) }, delivery.name)]))]),
     timeline(batch),
   ];
@@ -82,7 +84,7 @@ function story(batch) {
 function timeline(batch) {
   const happened = [
     ...batch.steps.map((step, at) => ({ key: `step ${at}`, at: step.at, kind: step.reason === "ok" ? "step" : "step held", ...ofStep(step) })),
-    ...batch.votes.filter((vote) => vote.via !== "certificate").map((vote) => ({ key: vote.key, at: vote.at, kind: vote.other ? "vote other" : "vote", ...ofVote(vote) })),
+    ...batch.votes.filter((vote) => vote.via !== "certificate").map((vote) => ({ key: vote.key, at: vote.at, kind: vote.other ? "vote other" : vote.late_s === null ? "vote" : "vote late", ...ofVote(vote) })),
   ].sort((a, b) => a.at - b.at);
   if (happened.length === 0) return empty("Nothing is on record of how it went.");
   const began = happened[0].at;
@@ -106,5 +108,5 @@ function ofStep(step) {
 
 function ofVote(vote) {
   const from = vote.via === "own" ? "this node’s own" : vote.via === "" ? "" : vote.via === vote.name ? "direct" : `by way of ${vote.via}`;
-  return { name: `vote of ${vote.name}`, said: [vote.weight === 1 ? "" : `weight ${count(vote.weight)}`, from, vote.other ? "for another hash" : ""].filter(Boolean).join(", ") };
+  return { name: `vote of ${vote.name}`, said: [vote.weight === 1 ? "" : `weight ${count(vote.weight)}`, from, vote.other ? "for another hash" : "", vote.late_s === null ? "" : `late by ${span(vote.late_s)}`].filter(Boolean).join(", ") };
 }

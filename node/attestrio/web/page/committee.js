@@ -5,7 +5,7 @@ import { count, percent, plural, when, words } from "./format.js";
 
 const SHOWN = 25; // rows until all are asked for
 const STANDINGS = { voted: ["good", "✓ voted"], other: ["bad", "≠ another hash"], waiting: ["muted", "· waiting"], missed: ["warn", "✕ missed"] };
-const CELLS = { voted: "voted", other: "another hash", waiting: "not yet", missed: "no vote", unknown: "not known here" };
+const CELLS = { voted: "voted", late: "late", other: "another hash", waiting: "not yet", missed: "no vote", unknown: "not known here" };
 
 export function committee(doc, state, redraw) {
   const { committee } = doc;
@@ -48,7 +48,7 @@ function strip(member, batches) {
 }
 
 function found(batch, vote) {
-  if (vote !== undefined) return vote.other ? "other" : "voted";
+  if (vote !== undefined) return vote.other ? "other" : vote.late_s === null ? "voted" : "late";
   if (batch.state === "open") return "waiting";
   return batch.votes_left_out > 0 || batch.votes.length === 0 ? "unknown" : "missed";
 }
