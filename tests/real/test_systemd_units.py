@@ -126,7 +126,8 @@ def test_a_stop_leaves_time_to_write_what_was_begun_and_the_watchdog_does_not_sh
 
 
 @each_unit
-def test_no_memory_with_a_key_in_it_is_written_when_the_watchdog_aborts(path):
+def test_no_memory_with_a_key_in_it_is_written_to_swap_or_when_the_watchdog_aborts(path):
+    assert Unit(path.name).service["MemorySwapMax"] == "0", "doctor says that it is"
     assert Unit(path.name).service["LimitCORE"] == "0"
     assert "PYTHONFAULTHANDLER=1" in Unit(path.name).service["Environment"].split()
 
