@@ -5,11 +5,12 @@ import math
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import trio
 import yaml
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families
 
 RULES = Path(__file__).parent.parent.parent / "configs" / "grafana" / "alerts.yml"
 EVERY_S = 15.0
@@ -26,6 +27,13 @@ def rules():
 def asked_for():
     """The names of all series that a rule reads."""
     return {name for rule in rules() for name in SERIES.findall(rule["expr"])}
+
+
+@cache
+def series_of(head, instance):
+    """Name and labels of a series that is written `head`, as a scrape of `instance` stores it."""
+    ((sample,),) = (family.samples for family in text_string_to_metric_families(f"{head} 0\n"))
+    return sample.name, tuple(sorted((sample.labels | {"instance": instance, "job": JOB}).items()))
 
 
 @dataclass(frozen=True)
@@ -78,11 +86,10 @@ class Recording:
         registries = self.targets[instance]()
         found = {("up", (("instance", instance), ("job", JOB))): float(registries is not None)}
         for registry in registries or ():
-            for family in text_string_to_metric_families(registry.render().decode()):
-                for sample in family.samples:
-                    if sample.name in self._wanted:
-                        labels = sample.labels | {"instance": instance, "job": JOB}
-                        found[sample.name, tuple(sorted(labels.items()))] = sample.value
+            for line in registry.render().decode().splitlines():
+                if SERIES.match(line) and SERIES.match(line)[0] in self._wanted:
+                    head, _, value = line.rpartition(" ")
+                    found[series_of(head, instance)] = float(value)
         for key, value in found.items():
             values = self.series.setdefault(key, [])
             values += ["_"] * (self.scrapes - len(values))
