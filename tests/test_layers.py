@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.check
+
 ROOT = Path(__file__).parent.parent / "node" / "attestrio"
 
 RANK = {
@@ -25,9 +27,9 @@ WAITERS = {"trio", "trio_util", "httpx", "hypercorn", "coredis", "apsw", "socket
 
 # Where that is allowed: a whole folder, or `folder/file`.
 WAITS = {
-    "kit/retry", "kit/http", "kit/public", "kit/notify", "kit/blocking", "kit/group_commit", "kit/sqlite",
-    "kit/datadir", "kit/tcp", "kit/rpc_app",
-    "gorpc/client", "gorpc/seldom", "gorpc/server", "gorpc/wire",
+    "kit/retry", "kit/http", "kit/http_server", "kit/http_hypercorn", "kit/seldom", "kit/public", "kit/notify",
+    "kit/blocking", "kit/group_commit", "kit/sqlite", "kit/datadir", "kit/tcp", "kit/rpc_app",
+    "gorpc/client", "gorpc/server", "gorpc/wire",
     "duty/log", "duty/book", "duty/rows", "duty/reader",
     "store/sqlite", "store/memory", "store/queue", "store/rows", "store/certificates", "status/watch",
     "status/runner", "status/local", "mainnode/agree", "mainnode/backfill", "mainnode/client",

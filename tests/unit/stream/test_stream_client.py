@@ -167,6 +167,7 @@ async def read_on(address):
             await client.entries()
 
 
+@pytest.mark.check
 async def test_noise_from_a_server_ends_in_one_named_error():
     rng = random.Random(3)
     packets = [OK, NOT_FOUND, A[0].encode(), A[9].encode(), RESULTS[Status.ALREADY_STARTED], HEADER]

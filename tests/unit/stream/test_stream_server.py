@@ -273,6 +273,7 @@ async def test_a_reader_that_never_reads_is_dropped_and_costs_nobody_else_anythi
             assert len(await lazy.rest()) < 20_000_000
 
 
+@pytest.mark.check
 async def test_noise_on_the_socket_costs_a_connection_and_nothing_else(stream_of):
     rng = random.Random(1)
     heads = [number.to_bytes(8, "big") + (1).to_bytes(8, "big") for number in (*range(8), 2**64 - 1)]
