@@ -1,9 +1,11 @@
 """`attestrio debug bundle`: what is in it, and above all what is not."""
 
+import importlib
 import json
 import re
 import stat
 import tarfile
+from pathlib import Path
 
 import pytest
 import trio
@@ -14,12 +16,13 @@ from attestrio.app.kinds import Kind
 from attestrio.bls import SecretKey as BlsKey
 from attestrio.bls import write_keystore
 from attestrio.cli.debug import archive, write
-from attestrio.config import load_config
+from attestrio.config import NodeConfig, NodeSection, load_config
 from attestrio.configuring import BadConfig
 from attestrio.roles import BatchNumber, NodeSecretKey
 from attestrio.sim.cluster import Cluster, ClusterSpec
 from cli_kit import SECRETS, genesis_of, write_database, write_genesis, write_history
 
+collecting = importlib.import_module("attestrio.app.bundle.collect")  # the package has a function of that name
 NODE_KEY = NodeSecretKey.from_bytes(b"\x07" * 32)
 PASSWORD = 'pass"word ünd\\more'
 PLANTED = ["Us3rInfo", "pw-in-url", "tokentokentoken", "t0ken&amp", "0123456789abcdefAPIKEY", "fragmentary"]
@@ -125,6 +128,43 @@ def test_keystore_and_password_of_an_operator_are_in_no_bundle(attestrio, tmp_pa
     assert "config.toml" in members(out)
     assert long, "ciphertext, salt"
     assert_holds_no([*PLANTED, PASSWORD, *long], out)
+
+
+@pytest.mark.slow
+def test_a_journal_that_is_damaged_is_one_line_and_keeps_nothing_else_away(attestrio, tmp_path):
+    config = tmp_path / "operator.toml"
+    config.write_text('[operator]\ndata_dir = "data"\n')
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "data" / "operator.db").write_bytes(b"no database" * 100)
+    out = tmp_path / "bundle.tar.gz"
+
+    ended = attestrio("debug", "bundle", "-c", config, "--out", out, "--json")
+
+    assert ended.code == 0, ended.err
+    assert set(members(out)) >= {"config.toml", "doctor.json", "files.json", "versions.json"}
+    (problem,) = [one for one in ended.document["problems"] if one.startswith("journal.json: ")]
+    assert "is damaged or no database" in problem
+    assert problem in members(out)["problems.txt"].decode()
+
+
+async def test_a_member_that_is_a_bug_is_one_line_too(tmp_path, monkeypatch):
+    def bug(*_):
+        raise ExceptionGroup("of a nursery", [KeyError("first"), ExceptionGroup("", [OSError(28, "No space left")])])
+
+    made = NodeConfig(node=NodeSection(data_dir=str(tmp_path / "data")))
+    monkeypatch.setattr(collecting, "files", bug)
+
+    found, problems = await collect(Kind.NODE, made, subject_of(Kind.NODE, made))
+
+    assert "files.json: KeyError: 'first'; No space left" in problems
+    assert set(found) >= {"versions.json", "doctor.json"}
+
+
+def test_files_that_go_away_while_they_are_listed_are_left_out(tmp_path, monkeypatch):
+    (tmp_path / "store.db").write_text("x")
+    monkeypatch.setattr(Path, "rglob", lambda *_: [tmp_path / "store.db", tmp_path / "store.db-wal"])
+
+    assert [one["name"] for one in collecting.files(tmp_path)["files"]] == ["store.db"]
 
 
 def test_a_bundle_is_never_written_over_another_file_and_only_its_owner_reads_it(attestrio, tmp_path):

@@ -20,7 +20,7 @@ from attestrio.app.doctor import Subject, examine
 from attestrio.app.doctor.holder import holder_of
 from attestrio.app.kinds import Kind
 from attestrio.configuring import Section
-from attestrio.errors import NodeError
+from attestrio.errors import NodeError, leaves
 from attestrio.gossip.peers_file import MAX_BYTES, PEERS
 from attestrio.kit.blocking import in_thread
 from attestrio.kit.files import read_bounded
@@ -49,8 +49,8 @@ async def collect(kind: Kind, made: Section, subject: Subject) -> tuple[Members,
                 got = await get()
         except trio.TooSlowError:
             problems.append(f"{name}: took too long")
-        except (NodeError, OSError) as exc:
-            problems.append(f"{name}: {getattr(exc, 'strerror', None) or exc}")
+        except Exception as exc:  # a bundle is asked for when something is wrong: a bug is one more line
+            problems.append(f"{name}: {sentence(exc)}")
         else:
             if got is not None:
                 members[name] = got if isinstance(got, bytes) else as_json(got)
@@ -79,6 +79,18 @@ async def collect(kind: Kind, made: Section, subject: Subject) -> tuple[Members,
     return members, problems
 
 
+def sentence(exc: BaseException) -> str:
+    """Why a member could not be had, also out of a nursery."""
+    match exc:
+        case BaseExceptionGroup():
+            return "; ".join(dict.fromkeys(map(sentence, leaves(exc))))
+        case NodeError():
+            return str(exc)
+        case OSError():
+            return exc.strerror or str(exc)
+    return f"{type(exc).__name__}: {exc}"
+
+
 def as_json(document: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2) + b"\n"
 
@@ -103,7 +115,10 @@ def files(place: Path) -> dict[str, Any]:
     """Names, sizes, modes and times of what is in the data directory; no contents."""
     listed = []
     for path in sorted(place.rglob("*"))[:1_000]:
-        found = path.lstat()
+        try:
+            found = path.lstat()
+        except FileNotFoundError:  # a process that runs makes and removes some
+            continue
         listed.append(
             {
                 "name": str(path.relative_to(place)), "bytes": found.st_size, "mode": stat.filemode(found.st_mode),
