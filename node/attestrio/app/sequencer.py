@@ -18,6 +18,7 @@ from attestrio.app.page import served_page
 from attestrio.app.sequencer_config import SequencerConfig, lacking
 from attestrio.app.sequencer_page import SequencerSeen, sequencer_page
 from attestrio.app.sequencer_parts import (
+    CHAIN,
     L1,
     Opened,
     begin_chain,
@@ -45,6 +46,7 @@ from attestrio.resequence.journal import Journal
 from attestrio.resequence.plan import Options
 from attestrio.resequence.report import Progress, Report
 from attestrio.resequence.runner import Resequencer
+from attestrio.sequencer.call_desk import CallDesk
 from attestrio.sequencer.db import ChainDb
 from attestrio.sequencer.intake import Intake, TransactionFile
 from attestrio.sequencer.l1_info import L1Sink, LeafBook, LeafFile, wanted
@@ -58,6 +60,7 @@ from attestrio.sequencer.runner import Pace, Rebuild, SequencerRunner
 from attestrio.sequencer.settings import Rules
 from attestrio.sequencer.shared import SharedChain
 from attestrio.sequencer.sink import LiveSink
+from attestrio.sequencer.snapshot import ChainSnapshot
 from attestrio.sequencer.writer import ChainWriter, StreamAhead
 from attestrio.stream.live import LiveStream
 from attestrio.stream.server import serve_stream
@@ -258,10 +261,12 @@ class _Parts:
     async def serve_rpc(self, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
         section = self._config.rpc
         settings = RpcSettings(f"attestrio/{version('attestrio')}", section.gas_price, section.call_gas)
-        methods = SequencerRpc(self.intake, self._rules, settings).methods
-        app = rpc_app(methods, RpcBounds(max_body_bytes=MAX_BODY, max_requests=section.max_connections))
         limits = replace(ServerLimits(), max_connections=section.max_connections)
-        await serve_app(app, section.bind, limits=limits, task_status=task_status)
+        with ChainSnapshot.open(self._data_dir / CHAIN) as snapshot:
+            calls = CallDesk(snapshot, self._rules, section.call_s, self._run)
+            methods = SequencerRpc(self.intake, calls, settings).methods
+            app = rpc_app(methods, RpcBounds(max_body_bytes=MAX_BODY, max_requests=section.max_connections))
+            await serve_app(app, section.bind, limits=limits, task_status=task_status)
 
     def halt(self, why: str) -> None:
         """Nothing is built, and nothing is taken in."""

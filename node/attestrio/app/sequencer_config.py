@@ -112,11 +112,13 @@ class RpcSection(Section, frozen=True):
     gas_price: int = 10**9
     """In wei, what wallets are told to pay."""
     call_gas: int = 10_000_000
-    """The most that eth_call and eth_estimateGas execute; the chain stands still meanwhile."""
+    """The most that eth_call and eth_estimateGas execute."""
+    call_s: float = 5.0
+    """For one of them to begin, as they are executed one at a time, and again for it to end."""
     max_connections: int = 100
 
     def __post_init__(self) -> None:
-        positive(call_gas=self.call_gas, max_connections=self.max_connections)
+        positive(call_gas=self.call_gas, call_s=self.call_s, max_connections=self.max_connections)
         not_negative(gas_price=self.gas_price)
 
 

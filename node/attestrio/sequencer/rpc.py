@@ -9,22 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
-import trio
 from msgspec import Raw
 
 from attestrio.kit.jsonrpc import CallRefused, InvalidParams, Method
 from attestrio.l1.contract import Reverts
+from attestrio.sequencer.call_desk import CallDesk, How
 from attestrio.sequencer.calls import CallFailed, Wanted, call, estimate
 from attestrio.sequencer.db import ChainDb
 from attestrio.sequencer.intake import Intake
 from attestrio.sequencer.pool import TransactionRefused
+from attestrio.sequencer.reader import ChainReader
 from attestrio.sequencer.rpc_shapes import block_json, hex_bytes, hex_number, receipt_json, tx_json
 from attestrio.sequencer.sealed import SealedBlock
 from attestrio.sequencer.settings import Rules
 
+T = TypeVar("T")
 SERVER_ERROR, REVERTED = -32_000, 3
 NEWEST: Final = ("latest", "pending")
 REVERTS: Final = Reverts.parse()
@@ -52,7 +54,7 @@ class RpcSettings:
     gas_price: int = 10**9
     """In wei: what eth_gasPrice suggests."""
     call_gas: int = 10_000_000
-    """The most that eth_call and eth_estimateGas execute; the chain stands still meanwhile."""
+    """The most that eth_call and eth_estimateGas execute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,12 @@ class SequencerRpc:
     """The methods, by name in `methods`."""
 
     intake: Intake
-    rules: Rules
+    calls: CallDesk
     settings: RpcSettings = field(default_factory=RpcSettings)
-    _executing: trio.Lock = field(default_factory=trio.Lock, init=False)
-    """One call at a time asks for the chain: a block that is due waits for one of them, and not for a queue."""
+
+    @property
+    def rules(self) -> Rules:
+        return self.calls.rules
 
     @property
     def methods(self) -> Mapping[str, Method]:
@@ -178,14 +182,17 @@ class SequencerRpc:
 
     # --- within
 
-    async def _execute(self, params: tuple[Raw, ...], how: Callable[[ChainDb, Rules, Wanted], Any]) -> Any:  # noqa: ANN401
+    async def _execute(self, params: tuple[Raw, ...], how: How[T]) -> T:
         if not 1 <= len(params) <= 2:  # what is to be overridden in the state is not offered
             raise InvalidParams
         wanted = self._wanted(params[0])
         at = _read(params[1:], 0, 1)[0]
+
+        def check(chain: ChainReader) -> None:
+            _check_newest(chain, at)
+
         try:
-            async with self._executing:
-                return await self._state(at, lambda db: how(db, self.rules, wanted))
+            return await self.calls.execute(how, wanted, check)
         except CallFailed as exc:
             if exc.returned or str(exc) == "execution reverted":
                 name, said = REVERTS.read_untrusted(exc.returned)
@@ -216,8 +223,7 @@ class SequencerRpc:
         """What the newest state says. Raises CallRefused for any other."""
 
         def ask(db: ChainDb) -> Any:  # noqa: ANN401
-            if at is not None and at not in NEWEST and _number(at) != _height(db):
-                raise CallRefused(SERVER_ERROR, "only the newest state is kept")
+            _check_newest(db, at)
             return question(db)
 
         return await self._ask(ask)
@@ -230,7 +236,12 @@ def _always(value: object) -> Method:
     return method
 
 
-def _height(db: ChainDb) -> int:
+def _check_newest(db: ChainReader, at: object) -> None:
+    if at is not None and at not in NEWEST and _number(at) != _height(db):
+        raise CallRefused(SERVER_ERROR, "only the newest state is kept")
+
+
+def _height(db: ChainReader) -> int:
     tip = db.tip
     return 0 if tip is None else tip.number
 

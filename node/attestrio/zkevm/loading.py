@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import ModuleType
 
 from attestrio.errors import MissingExtra
@@ -19,14 +16,3 @@ def load_vm() -> ModuleType:
         except ImportError as exc:
             raise MissingExtra("zkevm", "executed blocks", "py-evm") from exc
     return vm
-
-
-@contextmanager
-def deeper_recursion(limit: int) -> Iterator[None]:
-    """The interpreter's recursion limit is at least this inside. It holds for all threads, so be quick and be rare."""
-    before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, limit))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(before)

@@ -23,13 +23,13 @@ from eth.vm.forks.frontier.transaction_context import FrontierTransactionContext
 from eth.vm.message import Message
 from eth_typing import Address
 
+from attestrio.kit.recursion import deeper_recursion
 from attestrio.zkevm import opcodes as ops
 from attestrio.zkevm.header import Log
 from attestrio.zkevm.hook import OpcodeHook
 from attestrio.zkevm.late import ANYWHERE as LATE_ANYWHERE
 from attestrio.zkevm.late import STATIC as LATE_IN_STATIC
 from attestrio.zkevm.late import is_unpaid
-from attestrio.zkevm.loading import deeper_recursion
 from attestrio.zkevm.precompiles import Precompile, is_paid, precompiles
 from attestrio.zkevm.state import State
 from attestrio.zkevm.transactions import AccessList

@@ -3,14 +3,15 @@
 import json
 
 import pytest
-import trio
 from attestrio.kit.blocking import inline
 from attestrio.kit.jsonrpc import answer
+from attestrio.sequencer.call_desk import CallDesk
 from attestrio.sequencer.db import ChainDb
 from attestrio.sequencer.intake import Intake
 from attestrio.sequencer.pool import Pool
 from attestrio.sequencer.rpc import RpcSettings, SequencerRpc
 from attestrio.sequencer.shared import SharedChain
+from attestrio.sequencer.snapshot import ChainSnapshot
 from attestrio.sim.l2 import CHAIN_ID, GWEI, MIXER, Wallets, address_of, build, demo_plan
 from attestrio.zkevm.transactions import tx_untrusted
 from eth_abi import encode
@@ -35,10 +36,12 @@ def db(tmp_path_factory):
 class Rpc:
     """The methods, asked as JSON."""
 
-    def __init__(self, db, chain=None):
+    def __init__(self, db, snapshot):
         self.pool = Pool(CHAIN_ID)
         self._methods = SequencerRpc(
-            Intake(chain or SharedChain(db, inline), self.pool), PLAN.rules, RpcSettings("test", call_gas=1_000_000)
+            Intake(SharedChain(db, inline), self.pool),
+            CallDesk(snapshot, PLAN.rules, most_s=60.0, run=inline),
+            RpcSettings("test", call_gas=1_000_000),
         ).methods
 
     async def __call__(self, method, *params):
@@ -58,7 +61,8 @@ class Refused(Exception):
 
 @pytest.fixture
 def rpc(db):
-    return Rpc(db)
+    with ChainSnapshot.open(db._path) as snapshot:
+        yield Rpc(db, snapshot)
 
 
 def hexed(raw):
@@ -273,29 +277,3 @@ async def test_parameters_that_are_none_are_refused(rpc, method, params):
         await rpc(method, *params)
 
     assert exc_info.value.args[0] == -32602
-
-
-async def test_a_block_that_is_due_waits_for_one_call_and_not_for_all_that_were_asked_before(db):
-    done, order = trio.Event(), []
-
-    async def run(work):  # the first question lasts until everybody has come
-        await done.wait()
-        return work()
-
-    chain = SharedChain(db, run)
-    rpc = Rpc(db, chain)
-
-    async def called():
-        await rpc("eth_call", {"to": f"0x{TALLY_AT.hex()}"}, "latest")
-        order.append("call")
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(5):
-            nursery.start_soon(called)
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.start_soon(chain.change, lambda _: order.append("block"))
-        await trio.testing.wait_all_tasks_blocked()
-        done.set()
-
-    assert order.index("block") <= 1
-    assert order.count("call") == 5

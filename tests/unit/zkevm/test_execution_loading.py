@@ -9,7 +9,7 @@ import sys
 import attestrio.zkevm
 import pytest
 from attestrio.errors import MissingExtra
-from attestrio.zkevm.loading import deeper_recursion, load_vm
+from attestrio.zkevm.loading import load_vm
 
 
 def test_without_py_evm_the_extra_is_named(monkeypatch):
@@ -21,17 +21,6 @@ def test_without_py_evm_the_extra_is_named(monkeypatch):
         load_vm()
 
     assert missing.value.extra == "zkevm"
-
-
-def test_the_recursion_limit_is_what_it_was_also_after_a_failure():
-    before = sys.getrecursionlimit()
-
-    with deeper_recursion(before + 500):
-        inside = sys.getrecursionlimit()
-    with pytest.raises(KeyError), deeper_recursion(10):
-        raise KeyError(sys.getrecursionlimit())
-
-    assert (inside, sys.getrecursionlimit()) == (before + 500, before)
 
 
 @pytest.mark.real
