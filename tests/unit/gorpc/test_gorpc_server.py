@@ -16,9 +16,9 @@ from attestrio.gorpc.messages import (
     RequestHeader,
     RpcMethod,
 )
-from attestrio.gorpc.seldom import Seldom
 from attestrio.gorpc.server import Connection, ServerLimits, serve
 from attestrio.kit.http_errors import AddressInUse
+from attestrio.kit.seldom import Seldom
 from gob_bytes import GO, METHOD, SAMPLE, UINT, int_, message, struct_type, uint
 from gorpc_world import FAIL, SLOW, Methods, RawPeer, served
 

@@ -386,23 +386,6 @@ async def test_half_a_request_is_dropped_when_idle_for_too_long():
     assert rest == b""
 
 
-async def test_one_connection_too_many_is_closed_and_the_rest_go_on():
-    limits = ServerLimits(max_connections=2)
-    with trio.fail_after(5):
-        async with trio.open_nursery() as nursery:
-            url = httpx.URL(await nursery.start(partial(serve_app, echo, "127.0.0.1:0", limits=limits)))
-            streams = [await trio.open_tcp_stream(url.host, url.port) for _ in range(3)]
-            closed = await streams[2].receive_some(10)
-            await streams[0].send_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nhi")
-            served = await streams[0].receive_some(1000)
-            for stream in streams:
-                await stream.aclose()
-            nursery.cancel_scope.cancel()
-
-    assert closed == b""
-    assert served.startswith(b"HTTP/1.1 200")
-
-
 async def leave_at_once(stream):
     await stream.aclose()
 
