@@ -33,6 +33,7 @@ from attestrio.config import (
     WebSection,
 )
 from attestrio.duty import Reason
+from attestrio.duty.events import ENDS
 from attestrio.errors import NodeError, PeerError, SafetyError, SetupError, SourceError
 from attestrio.journal import SqliteJournal
 from attestrio.kit.blocking import inline
@@ -117,11 +118,12 @@ def reasons_page() -> str:
         "# Reasons",
         "",
         "Made by `docs/generate.py` from `attestrio.duty.Reason`. A reason says how one step of one batch went on this",
-        "node; the code is stable.",
+        "node; the code is stable. Every batch ends once: as certified, missed or skipped, a batch of Aligned in the",
+        "words of its operator. A reason that ends none is a note beside a step: it passes, or hinders nobody.",
         "",
-        "| code | means |",
-        "|---|---|",
-        *(f"| `{reason.value}` | {reason.meaning} |" for reason in Reason),
+        "| code | ends a batch as | means |",
+        "|---|---|---|",
+        *(f"| `{reason.value}` | {', '.join(ENDS.get(reason, ()))} | {reason.meaning} |" for reason in Reason),
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,9 +1,11 @@
 """How much the properties are tried: `make check` sets ATTESTRIO_PROFILE=long, everything else tries fewer examples."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from reasons import wanted_of, watched
 from suite import PROFILE, examples
 
 USUAL = 50
@@ -17,3 +19,16 @@ settings.load_profile(PROFILE)
 def _usual_recursion_limit():
     """py_ecc and py-evm raise it when a test imports them, and deep JSON then overflows the stack of the process."""
     sys.setrecursionlimit(1000)
+
+
+@pytest.fixture(autouse=True)
+def _its_reasons(request):
+    """A test that `reasons.PRODUCED` names has to produce what stands there."""
+    wanted = wanted_of(str(Path(request.node.nodeid).relative_to("tests")))
+    if not wanted:
+        yield
+        return
+    with watched() as seen:
+        yield
+    seen.check()
+    assert wanted <= seen.produced

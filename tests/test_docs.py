@@ -78,7 +78,12 @@ def test_codes_of_reasons_steps_and_ends_are_one_word_each():
 def test_every_code_is_recorded_somewhere(code):
     """A code that stands in the documentation and that no part ever records would be looked for in vain."""
     name = f"{type(code).__name__}.{code.name}"
-    users = [path for path in (ROOT / "node").rglob("*.py") if re.search(rf"\b{name}\b", path.read_text("utf-8"))]
+    tables = {"duty/events.py", "duty/advice.py"}  # these name all of them, and record none
+    users = [
+        path
+        for path in (ROOT / "node" / "attestrio").rglob("*.py")
+        if "/".join(path.parts[-2:]) not in tables and re.search(rf"\b{name}\b", path.read_text("utf-8"))
+    ]
 
     assert users != []
 

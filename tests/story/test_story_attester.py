@@ -5,11 +5,13 @@ node is scripted by the clock: which number it names, and from when on it knows 
 """
 
 import logging
+from dataclasses import replace
 
 import pytest
 import trio
 from attestrio.attester import AttesterRunner
 from attestrio.batches import BatchKeeper, MainNodeBatches
+from attestrio.batches.chain import ChainContradicts, NotOnChain
 from attestrio.duty import DutyLog, EndState, Reason, Step
 from attestrio.errors import SourceError
 from attestrio.quorum.finder import QCFinder
@@ -73,6 +75,11 @@ class Node:
         )
         self.finder = QCFinder(self.watch, self.votes, self.store, COMMITTEE, GENESIS, self.duty)
         self.cast = []
+
+    def use(self, store):
+        """Another store than the usual one; before anything runs."""
+        self.store = store
+        self.keeper, self.attester = replace(self.keeper, store=store), replace(self.attester, store=store)
 
     async def note_votes(self):
         mark = 0
@@ -142,11 +149,7 @@ async def test_a_hash_that_comes_late_is_asked_for_every_second(autojump_clock):
             return known if trio.current_time() >= 17.5 else None
 
     node = Node(MainNode((0, 7)))
-    node.store = SealedEarly(GENESIS)
-    node.attester = AttesterRunner(
-        node.watch, node.store, KeySigner(MINE), node.votes, COMMITTEE, MINE.public(), 1.0, node.duty
-    )
-    node.keeper = BatchKeeper(node.watch, node.keeper.source, node.store, 1.0, node.duty)
+    node.use(SealedEarly(GENESIS))
 
     await node.live(until=30)
 
@@ -160,7 +163,53 @@ async def test_a_jump_ends_the_wait_for_a_batch_and_the_newest_is_voted_for(auto
     await node.live(until=20)
 
     assert node.cast == [(15.0, 11)]  # the reference would still wait for 7
-    assert node.end(7) == (EndState.MISSED, Reason.SUPERSEDED)
+    assert node.end(7) == (EndState.MISSED, Reason.BATCH_NOT_PERSISTED)
+    assert node.reasons(7, Step.SIGNED) == [Reason.SUPERSEDED]
+
+
+class Answers(MemoryBatchStore):
+    """Gives `answer()` for the batch to sign once it holds it."""
+
+    def __init__(self, answer):
+        super().__init__(GENESIS)
+        self.answer = answer
+
+    async def batch_to_sign(self, number):
+        held = await super().batch_to_sign(number)
+        return held if held is None or number != 7 else await self.answer()
+
+
+def raises(error):
+    async def answer():
+        raise error
+
+    return answer
+
+
+async def unknown():
+    return None
+
+
+HINDRANCES = {  # from when on the batch is here, and what the store then says to it
+    Reason.BATCH_NOT_PERSISTED: (1e9, unknown),
+    Reason.HASH_NOT_AVAILABLE: (0.0, unknown),
+    Reason.SOURCE_FAILED: (0.0, raises(SourceError("disk"))),
+    Reason.NOT_ON_CHAIN: (0.0, raises(NotOnChain(BatchNumber(7)))),
+    Reason.CHAIN_CONTRADICTS: (0.0, raises(ChainContradicts(batch(7), batch(8).hash))),
+    Reason.SUPERSEDED: (0.0, trio.sleep_forever),
+}
+
+
+@pytest.mark.parametrize("reason", HINDRANCES, ids=str)
+async def test_a_batch_that_was_missed_ends_with_what_kept_it_from_being_signed(reason, autojump_clock):
+    known_at, answer = HINDRANCES[reason]
+    node = Node(MainNode((0, 7), (13, 8), known_at={7: known_at}))
+    node.use(Answers(answer))
+
+    await node.live(until=20)
+
+    assert node.cast == [(15.0, 8)]
+    assert node.end(7) == (EndState.MISSED, reason)
     assert node.reasons(7, Step.SIGNED) == [Reason.SUPERSEDED]
 
 

@@ -162,7 +162,7 @@ async def test_attester_whose_batch_source_is_silent_says_why_it_missed_the_batc
     await world.wait_certified(3, MAIN)
 
     duty = world.up["attester-5"].duty
-    assert duty.end_reason(2) is Reason.SUPERSEDED
+    assert duty.end_reason(2) is Reason.BATCH_NOT_PERSISTED
     assert set(world.troubles("attester-5", 2)) == {
         "persisted:batch_not_persisted",
         "certified:batch_not_persisted",

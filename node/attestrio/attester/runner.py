@@ -144,6 +144,9 @@ class AttesterRunner:
         elif number < votes.min_batch_number:
             log.info("batch %d: the vote came too late", number)
             self.duty.record(number, Step.SENT, Reason.VOTE_BELOW_FLOOR)
+            newest = self.watch.status.next_batch
+            if newest is not None and newest > number:  # else a certificate stored here has raised the floor
+                self.duty.end(number, EndState.MISSED, Reason.VOTE_BELOW_FLOOR)
         else:
             self.duty.record(number, Step.SENT, Reason.VOTE_NOT_NEWER)
 
@@ -152,7 +155,8 @@ class AttesterRunner:
         self.duty.end(number, EndState.MISSED, Reason.SIGNING_REFUSED)
 
     def _miss(self, number: BatchNumber) -> None:
-        newest = self.watch.status.next_batch
+        """The batch ends with what hindered the vote; that the status has moved stands in the timeline."""
+        newest, reason = self.watch.status.next_batch, self.duty.hindrance(number)
         log.warning("batch %d: not signed, the status moved to %s first", number, newest)
         self.duty.record(number, Step.SIGNED, Reason.SUPERSEDED, f"status moved to {newest}")
-        self.duty.end(number, EndState.MISSED, Reason.SUPERSEDED)
+        self.duty.end(number, EndState.MISSED, reason or Reason.SUPERSEDED)

@@ -6,9 +6,10 @@ from `Reason.meaning`. A code may be added; none is renamed or given another mea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import Final, Self
 
 from attestrio.roles import BatchNumber
 
@@ -114,6 +115,42 @@ class EndState(StrEnum):
     MISSED = "missed"  # this node had to act and could not
     SKIPPED = "skipped"  # this node had nothing to do, or the network went on without it
     OPEN = "open"  # not ended yet
+
+
+ENDS: Final[Mapping[Reason, tuple[str, ...]]] = {
+    Reason.OK: ("certified",),
+    Reason.FIRST_BATCH_PRUNED: ("missed",),
+    Reason.SOURCE_FAILED: ("missed",),
+    Reason.GENESIS_CHANGED: ("skipped",),
+    Reason.MOVED_BACKWARDS: ("skipped",),
+    Reason.EPOCH_ENDED: ("skipped",),
+    Reason.NODE_STOPPED: ("missed", "skipped"),
+    Reason.BATCH_NOT_PERSISTED: ("missed",),
+    Reason.HASH_NOT_AVAILABLE: ("missed",),
+    Reason.BATCH_CONFLICT: ("missed",),
+    Reason.NOT_ON_CHAIN: ("missed",),
+    Reason.CHAIN_CONTRADICTS: ("missed",),
+    Reason.SUPERSEDED: ("missed",),
+    Reason.NO_COMMITTEE: ("skipped",),
+    Reason.NOT_IN_COMMITTEE: ("skipped",),
+    Reason.SIGNING_REFUSED: ("missed",),
+    Reason.VOTE_BELOW_FLOOR: ("missed",),
+    Reason.QUORUM_NOT_REACHED: ("skipped",),
+    Reason.QC_CONFLICT: ("missed",),
+    Reason.QC_INVALID: ("skipped",),
+    Reason.QC_ELSEWHERE: ("skipped",),
+    Reason.PROOF_INVALID: ("refused",),
+    Reason.VERIFIER_DISABLED: ("refused",),
+    Reason.DATA_UNAVAILABLE: ("missed",),
+    Reason.VERIFIER_FAILED: ("missed",),
+    Reason.AGGREGATOR_AWAY: ("missed",),
+    Reason.RESPONSE_REFUSED: ("signed",),
+    Reason.ANSWERED_BY_OTHERS: ("skipped",),
+    Reason.REORGED_AWAY: ("skipped",),
+    Reason.DROPPED: ("dropped",),
+}
+"""The reasons that a batch ends with, and how it then ended. The others are notes beside a step: what they name
+passes, or hinders nobody. A batch of Aligned ends in the words of `operator.rows.Ended`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from attestrio.roles import BatchNumber, BatchQC, NodePublicKey, SignedBatch
 
 log = logging.getLogger("attestrio.duty")
 
+BEFORE: Final = (Step.PERSISTED, Step.HASHED, Step.RECORDED, Step.SIGNED)  # a vote can be sent
 STEPS: Final = {step: EventName[f"BATCH_{step.name}"] for step in Step}
 
 
@@ -119,6 +120,11 @@ class DutyLog:
         self._changed(batch)
         _tell_end(batch, state, reason)
         return True
+
+    def hindrance(self, batch: BatchNumber) -> Reason | None:
+        """What keeps this node from signing: why the first step that is not done is not. None where nothing failed."""
+        now = {event.step: event.reason for event in self.timeline(batch)}
+        return next((now[step] for step in BEFORE if now.get(step, Reason.OK) is not Reason.OK), None)
 
     def end_below(self, number: BatchNumber) -> None:
         """The status went past `number`: what lies below and is open still will not go on here. O(open batches)."""

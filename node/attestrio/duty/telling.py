@@ -89,7 +89,7 @@ def of_story(story: BatchStory, names: Mapping[str, str] | None = None, most: in
     teller = _Teller(story, names or {}, most)
     waits = teller.waits_for()
     reason = story.reason if story.state is not EndState.OPEN else waits.reason if waits else Reason.OK
-    detail = waits.detail if waits and (story.state is EndState.OPEN or waits.reason is story.reason) else ""
+    detail = waits.detail if waits else ""
     why = "" if reason is Reason.OK else _because(reason, detail)
     return Telling(
         f"batch {story.number}", str(story.state), why, ADVICE.get(reason, "") if why else "",
@@ -106,8 +106,10 @@ class _Teller:
         self.zero = zero_of(story)
 
     def waits_for(self) -> DutyEvent | None:
-        """The last thing that did not go well."""
+        """The last thing that did not go well; of a batch that has ended, the last that says why it ended so."""
         bad = [event for event in self.story.events if event.reason is not Reason.OK]
+        if self.story.state is not EndState.OPEN:
+            bad = [event for event in bad if event.reason is self.story.reason]
         return bad[-1] if bad else None
 
     def facts(self) -> Iterator[str]:

@@ -152,7 +152,7 @@ async def test_a_signer_that_is_busy_too_long_is_left_when_the_status_moves_on(n
 
     assert trio.current_time() == 0.5
     assert node.voted() == [batch(8)]
-    assert (node.duty.end_state(SEVEN), node.duty.end_reason(SEVEN)) == (EndState.MISSED, Reason.SUPERSEDED)
+    assert (node.duty.end_state(SEVEN), node.duty.end_reason(SEVEN)) == (EndState.MISSED, Reason.SOURCE_FAILED)
 
 
 async def test_what_is_being_signed_is_sent_although_the_status_moved_on(nursery, autojump_clock):
@@ -216,6 +216,20 @@ async def test_a_vote_below_the_floor_is_said_to_be_too_late(nursery, autojump_c
 
     assert node.voted() == []
     assert node.story(7)[-1] == (Step.SENT, Reason.VOTE_BELOW_FLOOR)
+    assert node.duty.end_state(SEVEN) is EndState.OPEN  # the status still wants it: it is certified here
+
+
+async def test_a_vote_signed_after_the_register_went_on_is_a_missed_duty(nursery, autojump_clock):
+    node = Node(signer=ScriptedSigner(takes_s=3.0))
+    await node.start(nursery, 7, told=7)
+
+    await trio.sleep(1)
+    node.tell(9)
+    node.votes.raise_floor(BatchNumber(8))
+    await trio.sleep(3)
+
+    assert node.story(7)[-1] == (Step.SENT, Reason.VOTE_BELOW_FLOOR)
+    assert (node.duty.end_state(SEVEN), node.duty.end_reason(SEVEN)) == (EndState.MISSED, Reason.VOTE_BELOW_FLOOR)
 
 
 async def test_a_vote_peers_brought_back_after_a_restart_is_not_new(nursery, autojump_clock):

@@ -130,6 +130,26 @@ async def test_a_reader_is_woken_by_news_and_not_by_a_repetition(nursery, autoju
     assert await duty.watch.wait_value(lambda version: version > seen) > seen
 
 
+def test_what_hinders_a_vote_is_the_first_step_that_is_not_done_and_nothing_that_has_passed():
+    duty, found = log(), []
+
+    for step, reason in (
+        (Step.TOLD, Reason.STATUS_LOWER),
+        (Step.PERSISTED, Reason.SOURCE_FAILED),
+        (Step.HASHED, Reason.HASH_NOT_AVAILABLE),
+        (Step.PERSISTED, Reason.OK),
+        (Step.HASHED, Reason.OK),
+        (Step.SIGNED, Reason.NOT_ON_CHAIN),
+    ):
+        duty.record(SEVEN, step, reason)
+        found.append(duty.hindrance(SEVEN))
+
+    assert found == [
+        None, Reason.SOURCE_FAILED, Reason.SOURCE_FAILED, Reason.HASH_NOT_AVAILABLE, None, Reason.NOT_ON_CHAIN,
+    ]  # fmt: skip
+    assert duty.hindrance(EIGHT) is None
+
+
 def test_every_reason_has_a_code_of_its_own_and_a_sentence():
     for reason in Reason:
         assert reason.value == reason.name.lower()
