@@ -11,11 +11,13 @@ import trio
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from attestrio.web.publisher import Publisher
+from attestrio.errors import SetupError, SourceError
+from attestrio.web.publisher import Document, Publisher
 
 MAX_STREAMS: Final = 16
 BEAT_S: Final = 10.0  # shows the page, and proxies, that the stream lives
 RETRY_MS: Final = 2_000
+REFUSED: Final = {"retry-after": "5", "connection": "close"}
 HEADERS: Final = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no"))
 
 
@@ -28,20 +30,25 @@ class Events:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._publisher.readers >= MAX_STREAMS or self._publisher.closing:
-            busy = PlainTextResponse("too many streams are open\n", 503, headers={"retry-after": "5"})
+            busy = PlainTextResponse("too many streams are open\n", 503, headers=REFUSED)
             await busy(scope, receive, send)
             return
-        await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS]})
-        if scope["method"] == "GET":
-            with self._publisher.reading():
+        with self._publisher.reading():  # before anything is waited for: many may ask at once
+            try:
+                document = await self._publisher.current()
+            except (SourceError, SetupError) as exc:
+                unread = PlainTextResponse(f"cannot be read now: {exc.code}\n", 503, headers=REFUSED)
+                await unread(scope, receive, send)
+                return
+            await send({"type": "http.response.start", "status": 200, "headers": [*HEADERS]})
+            if scope["method"] == "GET":
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
-                    await self._push(send)
+                    await self._push(send, document)
                     nursery.cancel_scope.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _push(self, send: Send) -> None:
-        document = await self._publisher.current()
+    async def _push(self, send: Send, document: Document) -> None:
         await _send(send, b"retry: %d\n\n" % RETRY_MS)
         while True:
             await _send(send, _event("status", document.raw, document.version))

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from attestrio.kit.metrics import Metrics
 from attestrio.web.hosts import is_ours
 
-MAX_REQUESTS: Final = 32  # answered at the same time, streams apart
+MAX_REQUESTS: Final = 32  # answered at the same time, streams and probes apart
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -24,7 +24,8 @@ HEADERS: Final = (
     (b"cache-control", b"no-store"),
 )
 PROBES: Final = frozenset({"/livez", "/readyz", "/health", "/metrics"})
-"""Asked by programs under whatever name this machine has for them; a browser learns nothing there that it may not."""
+"""Asked by programs under whatever name this machine has for them; a browser learns nothing there that it may not.
+They cost next to nothing, and a supervisor restarts what does not answer: they are never turned away as too many."""
 STREAM: Final = "/events"
 PAGES: Final = ("page", "status", "events", "batch", "livez", "readyz", "metrics", "other")
 
@@ -57,7 +58,7 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, answer)
             return
-        counted = path != STREAM
+        counted = path != STREAM and path not in PROBES
         self._under_way += counted
         try:
             await self._app(scope, receive, answer)
@@ -71,8 +72,8 @@ class Guard:
         host = Headers(scope=scope).get("host", "")
         if path not in PROBES and not is_ours(host, self._hosts):
             return PlainTextResponse("this server is not known by that name: web.hosts lists those it has\n", 403)
-        if self._under_way >= MAX_REQUESTS and path != STREAM:
-            return PlainTextResponse("busy\n", 503, headers={"retry-after": "1"})
+        if self._under_way >= MAX_REQUESTS and path != STREAM and path not in PROBES:
+            return PlainTextResponse("busy\n", 503, headers={"retry-after": "1", "connection": "close"})
         return None
 
 

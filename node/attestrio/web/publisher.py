@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,11 @@ import msgspec
 import trio
 from trio_util import AsyncValue
 
+from attestrio.errors import SetupError, SourceError
+from attestrio.kit.seldom import Seldom
 from attestrio.web.api import Source
+
+log = logging.getLogger("attestrio.web")
 
 EVERY_S: Final = 0.25  # between two documents
 LOOK_S: Final = 2.0  # what changes without telling, as bytes of peers do, is looked for that often
@@ -45,6 +50,7 @@ class Publisher:
         self._readers = AsyncValue(0)
         self._news = AsyncValue(0)
         self._closing = False
+        self._unread = Seldom(log, logging.WARNING)
 
     @property
     def readers(self) -> int:
@@ -66,7 +72,7 @@ class Publisher:
             self._readers.value -= 1
 
     async def current(self) -> Document:
-        """The document, at most 250 ms old. Any number of callers cost one."""
+        """The document, at most 250 ms old. Any number of callers cost one. Raises what the source does."""
         async with self._lock:
             if self._made is None or trio.current_time() - self._made_at >= EVERY_S:
                 self._stamp = self._source.stamp()  # before: news that comes meanwhile is news for the next one
@@ -92,13 +98,19 @@ class Publisher:
         return None
 
     async def run(self) -> NoReturn:
-        """Look for changes while somebody reads. When cancelled, streams are told to end."""
+        """Look for changes while somebody reads. When cancelled, streams are told to end.
+
+        What cannot be read now is asked for again, and the last document stands: a page ends no node.
+        """
         try:
             while True:
                 await self._readers.wait_value(lambda readers: readers > 0)
                 old = trio.current_time() - self._made_at
                 if old >= EVERY_S and (old >= LOOK_S or self._source.stamp() != self._stamp):
-                    await self.current()
+                    try:
+                        await self.current()
+                    except (SourceError, SetupError) as exc:
+                        self._unread.say("the page is not brought up to date: %s", exc)
                 await trio.sleep(EVERY_S)
         finally:
             self._closing = True

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from attestrio.errors import NodeError, SetupError, SourceError
 from attestrio.kit.http import App, ServerLimits, serve_app
 from attestrio.kit.metrics import CONTENT_TYPE, Metrics
 from attestrio.web.api import Source
@@ -105,7 +106,7 @@ class _Pages:
         self._rendered: tuple[float, bytes] = (float("-inf"), b"")
 
     def app(self) -> Starlette:
-        return Starlette(
+        made = Starlette(
             routes=[
                 Route("/", self._index),
                 Route("/page/{name}", self._asset),
@@ -118,6 +119,8 @@ class _Pages:
                 Route("/metrics", self._scrape),
             ]
         )
+        made.router.redirect_slashes = False  # an address has one spelling, and any other is not found
+        return made
 
     async def _index(self, request: Request) -> Response:
         return self._file(INDEX)
@@ -132,13 +135,20 @@ class _Pages:
         return Response(asset.body, media_type=asset.media_type)
 
     async def _status(self, request: Request) -> Response:
-        return Response((await self._publisher.current()).raw, media_type=JSON)
+        try:
+            document = await self._publisher.current()
+        except (SourceError, SetupError) as exc:
+            return _not_read(exc)
+        return Response(document.raw, media_type=JSON)
 
     async def _batch(self, request: Request) -> Response:
         text = request.path_params["number"]
         known = text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
         async with self._one:  # a large committee's batch takes milliseconds to be shown: no two in a row
-            view = await self._source.batch(int(text)) if known else None
+            try:
+                view = await self._source.batch(int(text)) if known else None
+            except (SourceError, SetupError) as exc:
+                return _not_read(exc)
         if view is None:
             return _json({"error": "no batch of that number is known here"}, 404)
         return _json(view)
@@ -159,6 +169,11 @@ class _Pages:
             text = self._metrics.render()
             self._rendered = now, text
         return Response(text, headers={"content-type": CONTENT_TYPE})
+
+
+def _not_read(exc: NodeError) -> Response:
+    """What is asked for stands in a file or a journal that cannot be read now. Its text may name paths and hosts."""
+    return _json({"error": f"cannot be read now: {exc.code}"}, 503)
 
 
 def _json(value: object, status: int = 200) -> Response:

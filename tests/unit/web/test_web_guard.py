@@ -3,12 +3,14 @@
 import msgspec
 import pytest
 import trio
+import trio.testing
+from attestrio.errors import OutOfDescriptors, SourceError
 from attestrio.kit.http import memory_client
 from attestrio.kit.metrics import Metrics
 from attestrio.web.api import BatchView, StatusView
 from attestrio.web.assets import read_assets
 from attestrio.web.beat import DEAD_S, EVERY_S, LATE_S, Beat
-from attestrio.web.guard import MAX_REQUESTS, Guard, page_of
+from attestrio.web.guard import MAX_REQUESTS, PROBES, Guard, page_of
 from attestrio.web.publisher import Publisher
 from attestrio.web.status import pages_app
 from web_kit import BAD, GOOD, Scripted, Wall, health
@@ -92,7 +94,8 @@ async def test_a_configured_name_gets_the_page():
 @pytest.mark.parametrize(
     "path",
     ["/batches/8.json", "/batches/-7.json", "/batches/x.json", "/batches/²", "/batches/" + "9" * 5_000 + ".json",
-     "/batches/7", "/page/../api.py", "/page/%2e%2e%2fapi.py", "/page/none.js", "/nothing", "//"],
+     "/batches/7", "/page/../api.py", "/page/%2e%2e%2fapi.py", "/page/none.js", "/nothing", "//", "/status.json/",
+     "/livez/", "/page/page.js/", "/page/%00", "/%ff"],
 )  # fmt: skip
 async def test_what_is_not_there_is_not_found(site, path):
     assert (await site.get(path)).status_code == 404
@@ -145,6 +148,41 @@ async def test_more_requests_than_can_be_answered_are_turned_away(site):
 
     assert codes[:3] == [503] * 3
     assert codes[3:] == [200] * MAX_REQUESTS
+
+
+async def test_probes_are_answered_however_many_requests_wait(site):
+    gate = trio.Event()
+
+    async def slow(number):
+        await gate.wait()
+        return BATCH
+
+    site.source.batch = slow
+    async with trio.open_nursery() as nursery:
+        for _ in range(MAX_REQUESTS):
+            nursery.start_soon(site.get, "/batches/7.json")
+        await trio.testing.wait_all_tasks_blocked()
+        busy = await site.get("/status.json")
+        codes = [(await site.get(path)).status_code for path in sorted(PROBES)]
+        gate.set()
+
+    assert (busy.status_code, busy.headers["connection"]) == (503, "close")
+    assert codes == [200] * len(PROBES)
+
+
+@pytest.mark.parametrize(
+    "fault", [OutOfDescriptors("duty.db cannot be opened"), SourceError("redis at 10.1.2.3 is away")]
+)
+async def test_what_cannot_be_read_now_is_said_without_what_the_fault_tells(site, fault):
+    async def unread(*_):
+        raise fault
+
+    site.source.batch = site.source.document = unread
+    answers = [await site.get(path) for path in ("/status.json", "/batches/7.json", "/events")]
+
+    assert [answer.status_code for answer in answers] == [503] * 3
+    assert [fault.code in answer.text for answer in answers] == [True] * 3
+    assert not [answer.text for answer in answers if "duty.db" in answer.text or "10.1.2.3" in answer.text]
 
 
 async def test_answers_are_counted_by_page_and_not_by_what_a_stranger_asks_for(site):

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import msgspec
 import trio
+from attestrio.errors import StorageUnusable
 from attestrio.web.api import StatusView
 from attestrio.web.publisher import EVERY_S, LOOK_S, Publisher
 from web_kit import Scripted, Wall
@@ -91,6 +92,30 @@ async def test_what_changes_without_telling_is_found_all_the_same(nursery, autoj
 
     assert text_of(second) == "bytes of a peer"
     assert trio.current_time() - began <= LOOK_S + EVERY_S
+
+
+async def test_a_document_that_cannot_be_made_leaves_the_last_one_and_is_tried_again(nursery, autojump_clock, caplog):
+    source = Scripted()
+    publisher = Publisher(source, Wall())
+    nursery.start_soon(publisher.run)
+    document = source.document
+
+    async def unread():
+        raise StorageUnusable("the disk is away")
+
+    with publisher.reading():
+        first = await publisher.next(0, 10.0)
+        source.document = unread
+        source.say("two")
+        nothing = await publisher.next(first.version, 30.0)
+        source.document = document
+        second = await publisher.next(first.version, 10.0)
+
+    assert nothing is None
+    assert text_of(second) == "two"
+    said = [record.getMessage() for record in caplog.records]
+    assert 1 <= len(said) <= 4
+    assert "the disk is away" in said[0]
 
 
 async def test_who_waits_in_vain_is_told_so(nursery, autojump_clock):

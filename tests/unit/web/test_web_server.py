@@ -145,6 +145,31 @@ async def test_a_stream_too_many_is_turned_away_and_a_place_that_is_free_again_i
     assert (refused, page.status_code, given) == (503, 200, 200)
 
 
+@pytest.mark.slow
+async def test_as_many_streams_are_given_when_all_ask_at_once(site):
+    document, codes = site.source.document, []
+
+    async def slow():  # those who ask meanwhile wait with the first one
+        await trio.sleep(0.1)
+        return await document()
+
+    site.source.document = slow
+    all_told = trio.Event()
+
+    async def ask():
+        async with site.stream() as stream:
+            codes.append(stream.code)
+            if len(codes) == MAX_STREAMS + 10:
+                all_told.set()
+            await all_told.wait()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(MAX_STREAMS + 10):
+            nursery.start_soon(ask)
+
+    assert sorted(codes) == [200] * MAX_STREAMS + [503] * 10
+
+
 async def test_streams_end_by_themselves_when_the_server_does(site, caplog):
     async with site.stream() as stream:
         await stream.document()
