@@ -92,6 +92,9 @@ def devnet(
     redis: Annotated[
         str | None, Parameter(help="With --aligned: URL of a Redis for the aggregator's journal; otherwise a file.")
     ] = None,
+    processes: Annotated[
+        bool, Parameter(negative="", help="Every node a process of its own, six attesters, of which one can be killed.")
+    ] = False,
     web: Annotated[
         str | None,
         Parameter(help="HOST:PORT of the main node's page; the attesters' are at the ports above. 0: free ports."),
@@ -105,7 +108,16 @@ def devnet(
     """
     set_up_logs(log_format or "auto", "warning")
     if aligned:
-        refuse_beside("--aligned", {"--chain": chain, "--data-dir": data_dir, "--attesters": attesters, "--web": web})
+        refuse_beside(
+            "--aligned",
+            {
+                "--chain": chain,
+                "--data-dir": data_dir,
+                "--attesters": attesters,
+                "--processes": processes,
+                "--web": web,
+            },
+        )
         from attestrio.cli.devnet_aligned import run_aligned  # here, because its imports take half a second
         from attestrio.sim.aligned import AlignedSpec
 
@@ -117,6 +129,12 @@ def devnet(
     # with more attesters than have to sign, one of them is late for many a batch: no news where all run in one process
     logging.getLogger("attestrio.attester").setLevel(logging.ERROR)
     with folder(data_dir) as path:
+        if processes:
+            refuse_beside("--processes", {"--chain": chain, "--anvil": anvil})
+            from attestrio.cli.devnet_processes import ATTESTERS, PAGES, run_processes
+
+            one = prepared(path, attesters, every, web=page_of(web) or PAGES, default=ATTESTERS)
+            return run_processes(one, batches, output)
         cluster = prepared(path, attesters, every, find_anvil(anvil) if chain or anvil else None, page_of(web))
         done: list[BatchQC] = []
         code = trio.run(until_signal, partial(collect, cluster, batches, done, output))
@@ -160,7 +178,13 @@ def page_of(bind: str | None) -> tuple[str, int] | None:
 
 
 def prepared(
-    path: Path, attesters: int | None, every: float, anvil: Path | None = None, web: tuple[str, int] | None = None
+    path: Path,
+    attesters: int | None,
+    every: float,
+    anvil: Path | None = None,
+    web: tuple[str, int] | None = None,
+    *,
+    default: int = DEFAULT_ATTESTERS,
 ) -> Cluster:
     """The network of a folder, made where there is none.
 
@@ -169,7 +193,7 @@ def prepared(
     kept = path / "genesis.json"
     try:
         known = len(Genesis.from_json(kept.read_bytes()).attesters or ()) if kept.exists() else None
-        size = attesters or known or DEFAULT_ATTESTERS
+        size = attesters or known or default
         # the network's limits let two pushes of votes a second through, which is about one certificate
         spec = ClusterSpec(attesters=size, batch_every_s=every, lift_rates=every < NETWORK_S, anvil=anvil, web=web)
         cluster = Cluster(path, spec)

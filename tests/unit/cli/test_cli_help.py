@@ -104,6 +104,21 @@ def test_a_command_line_that_cannot_be_understood_is_exit_2(attestrio, tokens, s
     assert json.dumps(said)[1:-1] in as_json.err
 
 
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        (["--processes", "--chain"], "--chain has no meaning beside --processes"),
+        (["--aligned", "--processes"], "--processes has no meaning beside --aligned"),
+    ],
+    ids=" ".join,
+)
+def test_kinds_of_devnet_that_exclude_each_other_are_exit_2(attestrio, tokens, said):
+    ended = attestrio("devnet", *tokens)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"attestrio: {said}")
+
+
 def test_the_list_of_commands_says_what_each_is_for(attestrio):
     lines = attestrio("--help").out.splitlines()
 
