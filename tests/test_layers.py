@@ -47,7 +47,7 @@ WAITS = {
     "aggregator/server", "aggregator/verifying",
     "operator/download", "operator/outbox", "operator/runner", "operator/state", "operator/verify", "operator/work",
     "aggregator/fillers", "aggregator/pacing", "aggregator/quote", "aggregator/sender", "aggregator/steps",
-    "aggregator/far", "aggregator/spending",
+    "aggregator/far", "aggregator/order", "aggregator/spending",
     "aggregator/collect", "aggregator/memory", "aggregator/snapshot", "aggregator/state",
     "stream/client", "stream/follow", "stream/live", "stream/server", "stream/wire",
     "stream/bookmarks", "zkevm/nodes_sqlite",

@@ -92,6 +92,8 @@ class StubEthereum:
         self.refuses: dict[bytes, Exception] = {}
         """What the contract, or the node, says to a batch instead of looking at it."""
         self.send_fault = None
+        self.latency_s = None
+        """How long a transaction is under way; asked for each."""
         self.slow: set[bytes] = set()
         """Batches whose estimate never comes."""
         self.gates: dict[bytes, trio.Event] = {}
@@ -228,6 +230,8 @@ class StubEthereum:
         await self._asked("send")
         nonce, price, _, _, _, data, *_ = rlp.decode(raw)
         tx = Tx(int.from_bytes(nonce, "big"), int.from_bytes(price, "big"), bytes(data), raw)
+        if self.latency_s is not None:
+            await trio.sleep(self.latency_s(tx))
         fault = self.send_fault(tx) if self.send_fault is not None else None
         if fault is not None:
             raise fault

@@ -1,9 +1,11 @@
 """Answers on their way to the chain, in virtual time. Row numbers are those of Aligned's acceptance list."""
 
 from itertools import pairwise
+from random import Random
 
 import pytest
 import trio
+from attestrio.aggregator.ends import TURN_BLOCKS
 from attestrio.aggregator.far import GIVE_UP_BLOCKS
 from attestrio.aggregator.nonces import FILLERS
 from attestrio.aggregator.rows import Phase
@@ -55,6 +57,42 @@ async def test_the_oldest_are_sent_first_and_never_more_than_the_window(tmp_path
         await world.until(all_are(world, Phase.CONFIRMED))
         assert [tx.identifier for _, tx in world.chain.sent[4:]] != old
         assert {tx.identifier for _, tx in world.chain.sent[4:]} == set(new)
+        everything_is_right(world)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["new", "after a restart"])
+async def test_transactions_come_to_the_network_in_the_order_of_their_nonces(tmp_path, autojump_clock, again):
+    random = Random(7)
+    async with world_of(tmp_path) as world:
+        async with world.running():
+            for number in range(16):
+                world.post(number)
+            world.chain.stuck = True
+            world.chain.latency_s = lambda _: random.uniform(0, 0.5)
+            await world.block(3)
+            taken = [tx.nonce for _, tx in world.chain.sent]
+        if again:
+            world.chain.pool.clear()
+            world.chain.sent.clear()
+            async with world.running():
+                await world.block(1)
+                taken = [tx.nonce for _, tx in world.chain.sent]
+
+        assert taken == list(range(16))
+
+
+async def test_one_that_hangs_holds_those_behind_it_back_for_a_part_of_a_block(tmp_path, autojump_clock):
+    async with world_of(tmp_path) as world, world.running():
+        for number in range(16):
+            world.post(number)
+        world.chain.latency_s = lambda tx: 0 if tx.nonce else 10 * BLOCK_S
+        began = trio.current_time()
+        await world.block(3)
+
+        taken = [(at - began, tx.nonce) for at, tx in world.chain.sent]
+        assert [nonce for _, nonce in taken] == list(range(1, 16))
+        assert {at for at, _ in taken} == {2 * BLOCK_S + TURN_BLOCKS * BLOCK_S}
+        await world.until(all_are(world, Phase.CONFIRMED))
         everything_is_right(world)
 
 

@@ -15,6 +15,7 @@ from attestrio.aggregator.answer import NOTHING, AnswerRefused, Why, is_firm, re
 from attestrio.aggregator.ethereum import EthereumPort, Receipt
 from attestrio.aggregator.far import FarNonces
 from attestrio.aggregator.nonces import Nonces
+from attestrio.aggregator.order import NonceOrder
 from attestrio.aggregator.pacing import Pace
 from attestrio.aggregator.quote import Aggregates, Quotes
 from attestrio.aggregator.rows import Answer, Phase
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 MAX_REVERTS: Final = 3  # transactions of one batch that were mined and refused; each has cost its gas
 REVERTED_BLOCKS: Final = 100  # until the next, then
+TURN_BLOCKS: Final = 0.25  # that one is held back for those with a lower nonce
 LOOKS: Final = 2  # for a receipt after the nonce is used up, before it counts as another one's
 
 
@@ -49,11 +51,13 @@ class Ends:
     open: set[bytes] = field(default_factory=set)
     """Batches whose row is not confirmed."""
     far: FarNonces = field(init=False)
+    order: NonceOrder = field(init=False)
     pace: Pace = field(init=False)
     quotes: Quotes = field(init=False)
 
     def __post_init__(self) -> None:
         self.far = FarNonces(self.nonces, self.metrics, self.settings.block_s)
+        self.order = NonceOrder(self.settings.block_s * TURN_BLOCKS)
         self.pace = Pace(lambda identifier: self.state.answers.get(identifier), self.settings)
         self.quotes = Quotes(self.collector, self.port, self.settings.fees)
 

@@ -13,6 +13,7 @@ from attestrio.aggregator.ethereum import PLAIN_GAS, EthereumPort
 from attestrio.aggregator.far import FarNonces
 from attestrio.aggregator.fees import offer, to_outdo
 from attestrio.aggregator.nonces import FILLERS, Filler, Nonces, filler_key
+from attestrio.aggregator.order import NonceOrder
 from attestrio.aggregator.rows import Attempt, pack, unpack
 from attestrio.aggregator.sender_metrics import SenderMetrics
 from attestrio.aggregator.settings import SenderSettings
@@ -36,6 +37,7 @@ class Fillers:
     metrics: SenderMetrics
     nonces: Nonces
     far: FarNonces
+    order: NonceOrder
     rows: dict[int, Filler] = field(default_factory=dict)
     _sent_at: dict[int, float] = field(default_factory=dict)
 
@@ -72,6 +74,14 @@ class Fillers:
             return
         if row is None and nonce not in self.nonces.gaps():  # a batch has taken it meanwhile
             return
+        try:
+            await self._fill(nonce, node, row)
+        finally:
+            self.order.gone(filler_key(nonce))
+
+    async def _fill(self, nonce: int, node: int, row: Filler | None) -> None:
+        if nonce not in self._sent_at:
+            self.order.coming(filler_key(nonce), nonce)
         if row is None or nonce in self._sent_at:
             before = to_outdo(self.settings.fees, node, self.nonces.price(nonce))
             price = offer(self.settings.fees, node, len(row.attempts) if row else 0, before)
@@ -92,6 +102,7 @@ class Fillers:
         return row
 
     async def _send(self, nonce: int, row: Filler) -> None:
+        await self.order.wait_turn(nonce)
         self._sent_at[nonce] = trio.current_time()
         try:
             await self.port.send(row.attempts[-1].raw)

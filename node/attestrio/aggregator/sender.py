@@ -52,7 +52,7 @@ class Sender:
         metrics: SenderMetrics,
     ) -> None:
         self.steps = Steps(state, collector, port, settings, confirmations, metrics)
-        self.fillers = Fillers(state, port, settings, metrics, self.steps.nonces, self.steps.far)
+        self.fillers = Fillers(state, port, settings, metrics, self.steps.nonces, self.steps.far, self.steps.order)
         self._state, self._collector, self._port, self._settings = state, collector, port, settings
         self._metrics = metrics
         self._wake = trio.Event()

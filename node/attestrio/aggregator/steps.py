@@ -37,7 +37,10 @@ class Steps(Ends):
     async def do(self, identifier: bytes, step: Callable[[bytes], Awaitable[None]]) -> None:
         """One step; what is refused is followed up. Only faults of the journal come out."""
         try:
-            await step(identifier)
+            try:
+                await step(identifier)
+            finally:
+                self.order.gone(identifier)
         except AnswerRefused as exc:
             await self._follow_up(identifier, exc.refusal)
 
@@ -60,6 +63,7 @@ class Steps(Ends):
             if floor(self.settings.fees, self._to_outdo(at, node)) <= price:  # else another nonce is next meanwhile
                 break
         self.nonces.take(at, identifier, price)
+        self._comes(identifier, at)
         signed = self.port.sign(at, price, gas, data)
         row = phases.prepared(row, at, Attempt(signed.raw, signed.hash, price, self.state.clock()))
         self.open.add(identifier)
@@ -80,7 +84,10 @@ class Steps(Ends):
 
     async def send_again(self, identifier: bytes) -> None:
         """The same bytes, if the contract would still take them. Raises AnswerRefused."""
-        attempt = self._row(identifier).attempts[-1]
+        row = self._row(identifier)
+        attempt = row.attempts[-1]
+        if row.nonce is not None:
+            self._comes(identifier, row.nonce)
         gas, data = gas_and_data(attempt.raw)
         try:
             await self.port.simulate(data, attempt.price, gas)
@@ -119,12 +126,22 @@ class Steps(Ends):
             return self.pace.view.price
         return await self._asked(self.port.gas_price())
 
+    def _comes(self, identifier: bytes, nonce: int) -> None:
+        """Others with a higher nonce wait for this, unless the network has had this nonce from us already."""
+        if not self.pace.is_out(identifier):
+            self.order.coming(identifier, nonce)
+
     async def _send(self, identifier: bytes, result: str) -> None:
         """The newest transaction of the row, which is in the journal. Raises AnswerRefused."""
         row = self._row(identifier)
+        assert row.nonce is not None
+        await self.order.wait_turn(row.nonce)
         self.pace.sent_at[identifier] = trio.current_time()
         try:
-            await self.port.send(row.attempts[-1].raw)
+            try:
+                await self.port.send(row.attempts[-1].raw)
+            finally:
+                self.order.gone(identifier)
         except SourceError as exc:
             refusal = refusal_of(exc)
             if refusal.cure is not Cure.SENT:
