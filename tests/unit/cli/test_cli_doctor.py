@@ -1,33 +1,42 @@
 """`attestrio doctor`: every check, well and not well, and that looking changes nothing."""
 
+import errno
 import json
 import os
 import socket
 import time
+from dataclasses import replace
 from email.utils import formatdate
 from functools import partial
+from pathlib import Path
 
 import httpx
 import pytest
 import trio
+from attestrio.app.aggregator_config import AggregatorConfig, JournalSection
+from attestrio.app.aggregator_config import L1Section as AggregatorL1
 from attestrio.app.doctor import Grade, above, examine, far, machine, past, subject_of
+from attestrio.app.doctor.clock import Clock
 from attestrio.app.doctor.finding import ok
 from attestrio.app.doctor.holder import holder_of, ports_of
 from attestrio.app.doctor.ports import port
 from attestrio.app.doctor.subject import L1Access
 from attestrio.app.kinds import Kind
-from attestrio.config import KeysSection, MainNodeSection, NodeConfig, NodeSection, load_config
+from attestrio.config import KeysSection, L1Section, MainNodeSection, NodeConfig, NodeSection, load_config
 from attestrio.kit.datadir import LOCK, DataDir
-from attestrio.kit.http import serve_app
+from attestrio.kit.http import serve_app, shown
+from attestrio.protection.epochs import EpochCause
 from attestrio.protection.errors import SigningRefused
 from attestrio.protection.halt import write_halt
 from attestrio.protection.history import mark_unused, open_history
+from attestrio.protection.pending import PendingRollback, write_pending
 from attestrio.roles import NodeSecretKey
 from attestrio.sim.cluster import Cluster, ClusterSpec
 from cli_kit import GENESIS, SECRETS, STRANGER, genesis_of, write_genesis
 
 PEER = NodeSecretKey.from_bytes(b"\x01" * 32).public()
 KEY = SECRETS[0].public()
+MANAGER, NOTHING = f"0x{1:040x}", f"0x{2:040x}"
 
 
 @pytest.fixture
@@ -135,6 +144,38 @@ def test_programs_and_the_aggregator_of_an_operator_are_looked_for(attestrio, tm
     assert grades["address", "127.0.0.1:1"] == "fail"
 
 
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [
+        ("redis://127.0.0.1:1/0", "127.0.0.1:1"),
+        ("rediss://u@redis.example/0", "redis.example:6379"),
+        ("redis://[::1]:7/0", "[::1]:7"),
+        ("redis://h:port/", None),
+        ("", None),
+    ],
+)
+def test_the_journal_that_aggregators_share_is_called(url, where):
+    made = AggregatorConfig(journal=JournalSection(redis_url=url))
+
+    assert subject_of(Kind.AGGREGATOR, made).addresses == (() if where is None else (("journal.redis_url", where),))
+
+
+@pytest.mark.parametrize(
+    ("kind", "made", "contracts"),
+    [
+        (Kind.NODE, NodeConfig(l1=L1Section(rpc_urls=("http://h/",), diamond=MANAGER)), {"l1.diamond"}),
+        (
+            Kind.AGGREGATOR,
+            AggregatorConfig(l1=AggregatorL1(rpc_urls=("http://h/",), manager=MANAGER, retriever=MANAGER)),
+            {"l1.manager", "l1.retriever"},
+        ),
+    ],
+    ids=["node", "aggregator"],
+)
+def test_contracts_are_those_that_the_configuration_names(kind, made, contracts):
+    assert dict(subject_of(kind, made).l1.contracts) == dict.fromkeys(contracts, MANAGER)
+
+
 # --- the machine
 
 
@@ -170,6 +211,40 @@ def test_a_key_of_another_user_is_a_warning_and_a_missing_one_a_failure(tmp_path
 
     assert other.grade == ("ok" if os_user == 0 else "warn")  # what root owns, root gave
     assert machine.secret_file("keys.attester_file", tmp_path / "none", os_user).grade == "fail"
+
+
+def test_what_this_user_cannot_look_into_is_never_called_well(tmp_path, monkeypatch):
+    path = tmp_path / "operator.bls.json"
+    path.write_text("")
+    path.chmod(0o600)
+    well = machine.secret_file("bls.keystore", path, os.geteuid()), machine.is_closed(tmp_path)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as for another user: root may read all
+
+    shut = machine.secret_file("bls.keystore", path, os.geteuid()), machine.is_closed(tmp_path)
+
+    assert (well[0].grade, well[1]) == ("ok", False)
+    assert (shut[0].grade, shut[1]) == ("fail", True)
+    assert "cannot read it" in shut[0].reason
+    assert not machine.is_closed(tmp_path / "none")
+
+
+class OfSomebodyElse(type(Path())):
+    """A folder below one that is not ours to enter."""
+
+    def stat(self, **_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+
+async def test_a_data_directory_of_somebody_else_is_a_failure_and_nothing_is_written_beside_it(tmp_path, monkeypatch):
+    made = NodeConfig(node=NodeSection(data_dir=str(tmp_path / "data")), main_node=MainNodeSection(url="http://h:x/"))
+    subject = replace(subject_of(Kind.NODE, made), data_dir=OfSomebodyElse(tmp_path / "data"))
+
+    found = {one.name: one for one in await examine(subject)}
+
+    assert (found["data_dir"].grade, found["history"].grade) == ("fail", "fail")
+    assert "Permission denied" in found["data_dir"].reason
+    assert {"disk_sync", "room", "file_system", "halt", "rollback"} & set(found) == set()
+    assert machine.standing(OfSomebodyElse(tmp_path / "data")) == tmp_path
 
 
 def test_a_disk_that_cannot_be_measured_is_a_failure_and_nothing_of_others_is_removed(tmp_path):
@@ -272,7 +347,7 @@ async def test_a_page_that_everybody_can_reach_is_a_warning(taken):
 
 @pytest.mark.parametrize(("ahead_s", "grade"), [(0.0, "ok"), (1.5, "ok"), (60.0, "warn"), (-60.0, "warn")])
 async def test_a_clock_that_differs_is_a_warning(ahead_s, grade):
-    clock = above.Clock()
+    clock = Clock()
     date = formatdate(time.time() + ahead_s, usegmt=True)
 
     await clock.look(httpx.Response(200, headers={"date": date}))
@@ -284,7 +359,7 @@ async def test_a_clock_that_differs_is_a_warning(ahead_s, grade):
 
 @pytest.mark.parametrize("headers", [{}, {"date": "yesterday"}])
 async def test_answers_without_a_date_are_a_warning(headers):
-    clock = above.Clock()
+    clock = Clock()
 
     await clock.look(httpx.Response(200, headers=headers))
 
@@ -354,6 +429,18 @@ def test_a_key_that_was_used_needs_its_history(tmp_path):
     assert begun.reason == "0 votes of this key"
 
 
+def test_a_rollback_that_waits_is_a_warning_also_where_its_note_is_damaged(tmp_path):
+    before = past.rollback(tmp_path)
+    write_pending(tmp_path, PendingRollback(3, EpochCause.RESEQUENCED, "batch 9", GENESIS.hash().to_text(), 1, 0.0))
+    waits = past.rollback(tmp_path)
+    (tmp_path / "ROLLBACK").write_text("{")
+    damaged = past.rollback(tmp_path)
+
+    assert (before.grade, waits.grade, damaged.grade) == ("ok", "warn", "warn")
+    assert waits.reason == "epoch 3 ended (resequenced): batch 9"
+    assert "cannot be read" in damaged.reason
+
+
 def test_a_halt_is_a_failure_that_names_its_cure(tmp_path):
     before = past.halt(tmp_path)
     write_halt(tmp_path, SigningRefused("two hashes"), {})
@@ -369,14 +456,16 @@ def test_a_halt_is_a_failure_that_names_its_cure(tmp_path):
 
 
 class Ethereum:
-    """A chain of blocks over JSON-RPC. `odd`: its blocks have other hashes."""
+    """A chain of blocks over JSON-RPC. `odd`: its blocks have other hashes; `ahead_s`: its clock is not ours."""
 
-    def __init__(self, chain_id=1, head=100, odd=0):
-        self.chain_id, self.head, self.odd = chain_id, head, odd
+    def __init__(self, chain_id=1, head=100, odd=0, ahead_s=0.0):
+        self.chain_id, self.head, self.odd, self.ahead_s = chain_id, head, odd, ahead_s
 
     def answer(self, method, params):
         if method == "eth_chainId":
             return hex(self.chain_id)
+        if method == "eth_getCode":
+            return "0x6000" if params[0] == MANAGER else "0x"
         assert method == "eth_getBlockByNumber"
         number = self.head if params[0] == "latest" else int(params[0], 16)
         hashed = f"0x{number + self.odd:064x}"
@@ -389,7 +478,9 @@ class Ethereum:
         body = json.dumps(
             {"jsonrpc": "2.0", "id": asked["id"], "result": self.answer(asked["method"], asked["params"])}
         )
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        date = formatdate(time.time() + self.ahead_s, usegmt=True).encode()
+        headers = [(b"content-type", b"application/json"), (b"date", date)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body.encode()})
 
 
@@ -411,7 +502,27 @@ async def test_endpoints_of_ethereum_serve_one_chain(nursery, second, grades):
 
     found = await far.chain(L1Access(tuple(urls), 1, 1, 5.0))
 
-    assert [one.grade for one in found] == grades
+    assert [one.grade for one in found if one.name != "clock"] == grades
+
+
+@pytest.mark.parametrize(("ahead_s", "grade"), [(0.0, "ok"), (600.0, "warn"), (-600.0, "warn")])
+async def test_the_clock_of_an_operator_is_compared_with_that_of_an_endpoint(nursery, ahead_s, grade):
+    url = await nursery.start(serve_app, Ethereum(ahead_s=ahead_s), "127.0.0.1:0")
+
+    found = await far.chain(L1Access((url, "http://127.0.0.1:1/"), 1, 1, 5.0))
+
+    assert [(one.about, one.grade) for one in found if one.name == "clock"] == [(shown(url), grade)]
+
+
+async def test_an_address_without_a_contract_is_a_failure_and_nobody_waits_for_its_events(nursery):
+    url = await nursery.start(serve_app, Ethereum(), "127.0.0.1:0")
+
+    found = await far.chain(L1Access((url,), 1, 1, 5.0, (("l1.manager", MANAGER), ("l1.coordinator", NOTHING))))
+
+    there, missing = [one for one in found if one.name == "contract"]
+    assert (there.about, there.grade) == (f"l1.manager {MANAGER}", "ok")
+    assert (missing.about, missing.grade) == (f"l1.coordinator {NOTHING}", "fail")
+    assert "correct l1.coordinator" in missing.todo
 
 
 async def test_an_endpoint_that_is_away_counts_where_all_have_to_agree(nursery):
@@ -419,6 +530,7 @@ async def test_an_endpoint_that_is_away_counts_where_all_have_to_agree(nursery):
 
     found = await far.chain(L1Access((url, "http://127.0.0.1:1/"), 1, 2, 5.0))
 
+    found = [one for one in found if one.name != "clock"]
     assert [one.grade for one in found] == ["ok", "fail", "fail"]
     assert found[-1].reason == "1 of 2 endpoints answer, 2 have to agree"
 

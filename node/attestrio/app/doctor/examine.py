@@ -40,11 +40,10 @@ def _configuration(subject: Subject) -> list[Finding]:
 def _machine(subject: Subject, holder: int | None) -> list[Finding]:
     place = subject.data_dir
     owner = machine.owner_of(place)
+    disk = () if machine.is_closed(place) else (machine.file_system, machine.room, machine.disk_sync)
     return [
         machine.data_dir(place, holder),
-        machine.file_system(place),
-        machine.room(place),
-        machine.disk_sync(place),
+        *(look(place) for look in disk),
         *(machine.secret_file(key, path, owner) for key, path in subject.secret_files),
         *(machine.readable_file(key, path) for key, path in subject.files),
         *(machine.program(key, path) for key, path in subject.programs),
@@ -64,13 +63,21 @@ async def _node(config: NodeConfig, subject: Subject) -> list[Finding]:
         found.append(fail("genesis", "", str(exc), "correct genesis.file"))
     agreed, genesis = above.agreement(config.main_node, heard, of_file)
     found.append(agreed)
+    key_known, key = True, None
     try:
         secret = attester_key(config)
         key = None if secret is None else secret.public()
-        found += [past.committee(key, genesis), await in_thread(partial(past.history, key, config))]
+        found.append(past.committee(key, genesis))
     except BadConfig as exc:
+        key_known = False
         found.append(fail("key", "", str(exc), "correct keys.attester_file"))
-    found += [past.halt(subject.data_dir), past.rollback(subject.data_dir)]
+    if machine.is_closed(subject.data_dir):
+        text = "nobody can say: the data directory cannot be looked into"
+        found.append(fail("history", str(subject.data_dir), text, "run doctor as the user of the process"))
+    else:
+        if key_known:
+            found.append(await in_thread(partial(past.history, key, config)))
+        found += [past.halt(subject.data_dir), past.rollback(subject.data_dir)]
     if config.gossip is not None:
         try:
             node_secret(config)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
+from attestrio.app.doctor.clock import Clock
 from attestrio.app.doctor.finding import Finding, fail, ok, warn
 from attestrio.app.doctor.subject import L1Access
 from attestrio.errors import PeerError, SourceError
@@ -15,8 +16,11 @@ from attestrio.gossip.io import PREFACE_S
 from attestrio.gossip.noise import SECOND, HandshakeDecoder, NNHandshake, frame_handshake
 from attestrio.gossip.preface import ENCRYPTION_NOISE_NN
 from attestrio.gossip.wire import Wire
-from attestrio.kit.http import BadUrl, shown
+from attestrio.kit.http import BadUrl, client, shown
 from attestrio.roles import NodePublicKey
+
+if TYPE_CHECKING:
+    from attestrio.l1.provider import L1Provider
 
 MOST_PEERS: Final = 100
 AT_ONCE: Final = 16
@@ -84,7 +88,8 @@ async def round_trip(where: str) -> tuple[float, float]:
 
 
 async def chain(access: L1Access) -> list[Finding]:
-    """Each endpoint: its chain and its head; and whether they follow one chain."""
+    """Each endpoint: its chain, its head and its clock; whether they follow one chain; and whether that has the
+    contracts."""
     from attestrio.l1.api import BlockNumber, Header
     from attestrio.l1.endpoint import Endpoint
     from attestrio.l1.errors import ChainChanged, WrongChain
@@ -92,16 +97,21 @@ async def chain(access: L1Access) -> list[Finding]:
 
     heads: dict[str, int] = {}
     hashes: dict[str, bytes] = {}
+    clocks: dict[str, Finding] = {}
 
-    def provider(url: str) -> L1Provider:
-        endpoint = Endpoint(url, access.chain_id, timeout_s=access.timeout_s)
+    def provider(url: str, clock: Clock | None = None) -> L1Provider:
+        http = client(url, timeout_s=access.timeout_s)
+        endpoint = Endpoint(url, access.chain_id, timeout_s=access.timeout_s, http=http)
+        if clock is not None:
+            http.event_hooks["response"].append(clock.look)
         return L1Provider([endpoint], schedule=(), deadline_s=access.timeout_s)
 
     async def look(url: str) -> Finding:
-        about, began = shown(url), trio.current_time()
+        about, began, clock = shown(url), trio.current_time(), Clock()
         try:
-            async with provider(url) as one:
+            async with provider(url, clock) as one:
                 await one.start()
+                answered_s = trio.current_time() - began
                 head = await one.block("latest")
         except BadUrl as exc:
             return fail("l1", about, str(exc), "correct l1.rpc_urls")
@@ -109,6 +119,7 @@ async def chain(access: L1Access) -> list[Finding]:
             return fail("l1", about, f"{exc} ({exc.code})", "correct l1.rpc_urls or l1.chain_id")
         except SourceError as exc:
             return fail("l1", about, f"{exc} ({exc.code})", "is it up, and is the URL right?")
+        clocks[url] = clock.finding(about, answered_s)
         if head is None:
             return warn("l1", about, "serves the right chain, and has no block", "wait until it has synchronised")
         heads[url], took = int(head.number), trio.current_time() - began
@@ -129,7 +140,24 @@ async def chain(access: L1Access) -> list[Finding]:
         at = max(min(heads.values()) - DEPTH, 0)
         await at_once(list(heads), lambda url: compare(url, at))
     found.append(_agreement(access, heads, hashes))
-    return found
+    if heads:  # whoever is furthest: the others may not have a new contract yet
+        async with provider(max(heads, key=heads.__getitem__)) as one:
+            found += await at_once(access.contracts, lambda named: _contract(one, *named))
+    return found + [clocks[url] for url in access.urls if url in clocks]
+
+
+async def _contract(asked: L1Provider, key: str, address: str) -> Finding:
+    """Whether there is any: of an address with a slip in it, or of another chain, no event ever comes."""
+    from attestrio.l1.wire import data_untrusted
+
+    about = f"{key} {address}"
+    try:
+        code = await asked.ask("eth_getCode", (address, "latest"), data_untrusted)
+    except SourceError as exc:
+        return warn("contract", about, f"cannot be looked for: {exc} ({exc.code})", "is the endpoint up?")
+    if not code:
+        return fail("contract", about, "there is no contract", f"correct {key}, or l1.chain_id and l1.rpc_urls")
+    return ok("contract", about, f"there, {len(code)} bytes", code_bytes=len(code))
 
 
 def _agreement(access: L1Access, heads: dict[str, int], hashes: dict[str, bytes]) -> Finding:

@@ -140,6 +140,8 @@ def secret_file(key: str, path: Path, owner: int) -> Finding:
         return fail(name, about, f"everybody may read or write it (mode {_mode(found)})", f"chmod 600 {path}")
     if found.st_mode & 0o070:
         return warn(name, about, f"its group may read or write it (mode {_mode(found)})", f"chmod 600 {path}")
+    if not os.access(path, os.R_OK):
+        return fail(name, about, f"user {os.geteuid()} cannot read it", _as_user(path))
     if found.st_uid not in (owner, 0):
         return warn(name, about, f"belongs to user {found.st_uid}, and the process to {owner}", f"chown {owner} {path}")
     return ok(name, about, f"mode {_mode(found)}, user {found.st_uid}")
@@ -179,10 +181,21 @@ def descriptors(place: Path) -> Finding:
     return ok("descriptors", "", "enough open files allowed here", limit=limit)
 
 
+def is_closed(place: Path) -> bool:
+    """Whether we cannot know what is in it."""
+    try:
+        place.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return not os.access(place, os.R_OK | os.X_OK)
+
+
 def standing(place: Path) -> Path:
     """`place`, or the nearest folder above it that is there."""
     place = place.absolute()
-    while not place.is_dir() and place != place.parent:
+    while not os.path.isdir(place) and place != place.parent:  # False too where we may not look
         place = place.parent
     return place
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from attestrio.app.doctor.finding import Finding, fail, ok, warn
 from attestrio.config import NodeConfig
 from attestrio.errors import StorageUnusable
 from attestrio.kit.files import read_bounded
 from attestrio.protection.halt import HALT, Halted, read_halt
 from attestrio.protection.history import HISTORY, MAX_MARKER, marker_of
-from attestrio.protection.pending import read_pending
+from attestrio.protection.pending import MAX_NOTE, ROLLBACK, PendingRollback
 from attestrio.protection.reader import open_record
 from attestrio.roles import AttesterPublicKey, Genesis
 
@@ -29,9 +31,14 @@ def halt(place: Path) -> Finding:
 
 def rollback(place: Path) -> Finding:
     """Whether the end of an epoch waits for somebody's consent."""
-    pending = read_pending(place)
-    if pending is None:
+    path = place / ROLLBACK
+    try:
+        pending = msgspec.json.decode(read_bounded(path, MAX_NOTE), type=PendingRollback)
+    except FileNotFoundError:
         return ok("rollback", "", "none waits for consent")
+    except (OSError, msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
+        text = f"cannot be read ({getattr(exc, 'strerror', None) or exc}), so nobody can consent to it"
+        return warn("rollback", str(path), text, "start the node: it writes the file anew where it has to wait")
     text = f"epoch {pending.ended} ended ({pending.cause}): {pending.detail}"
     return warn("rollback", "", text, "`attestrio rollback status`, then `attestrio rollback apply`")
 

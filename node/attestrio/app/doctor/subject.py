@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 from attestrio.app.files import holes
 from attestrio.app.gossip import gossip_holes
 from attestrio.app.kinds import Kind
 from attestrio.config import NodeConfig
 from attestrio.configuring import Section
+
+CONTRACTS: Final = ("diamond", "manager", "coordinator", "key_registry", "retriever", "rollup_manager", "ger_manager")
+"""Keys of the sections [l1], each the address of a contract."""
+REDIS: Final = 6379
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,8 @@ class L1Access:
     chain_id: int
     agree: int
     timeout_s: float
+    contracts: tuple[tuple[str, str], ...] = ()
+    """Key, and the address of a contract that has to be there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +80,9 @@ def subject_of(kind: Kind, made: Section) -> Subject:
         )
         missing = tuple(aggregator_lacks(made))
         return Subject(
-            kind, Path(made.aggregator.data_dir), missing, tuple(secrets), (), (), binds, _l1(made.l1), (), None
-        )
+            kind, Path(made.aggregator.data_dir), missing, tuple(secrets), (), (), binds, _l1(made.l1),
+            tuple(_redis(made.journal.redis_url)), None,
+        )  # fmt: skip
     return _sequencer(made)
 
 
@@ -88,7 +96,8 @@ def _node(made: NodeConfig) -> Subject:
         binds.append(("serve.bind", made.serve.bind))
     return Subject(
         Kind.NODE, Path(made.node.data_dir), (*holes(made), *gossip_holes(made)), tuple(_named(*secrets)),
-        tuple(_named(("genesis.file", made.genesis.file))), (), _binds(made, *binds),
+        tuple(_named(("genesis.file", made.genesis.file), ("batches.file", made.batches.file))), (),
+        _binds(made, *binds),
         None if made.l1 is None else _l1(made.l1), (), made,
     )  # fmt: skip
 
@@ -127,4 +136,17 @@ def _binds(made: Any, *binds: tuple[str, str]) -> tuple[tuple[str, str], ...]:  
 def _l1(section: Any) -> L1Access | None:  # noqa: ANN401 - each kind has a section of its own with these keys
     if not section.rpc_urls:
         return None
-    return L1Access(section.rpc_urls, section.chain_id, section.agree, section.timeout_s)
+    contracts = ((f"l1.{key}", getattr(section, key, None)) for key in CONTRACTS)
+    named = tuple((key, where) for key, where in contracts if where)
+    return L1Access(section.rpc_urls, section.chain_id, section.agree, section.timeout_s, named)
+
+
+def _redis(url: str) -> Iterator[tuple[str, str]]:
+    """Where the journal is that aggregators share; nothing where it is a file, or the URL none."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or REDIS
+    except ValueError:  # `aggregator check` says what is wrong with it
+        return
+    if host:
+        yield "journal.redis_url", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
