@@ -7,18 +7,12 @@ import subprocess
 import time
 
 import pytest
-from suite import found, needs
+from suite import found, free_port, needs, patient
 
-START_S = 20.0
+START_S = patient(20.0)
 DURABLE = {"appendonly": "yes", "appendfsync": "always", "save": ""}
 
 needs_redis = [pytest.mark.real, pytest.mark.slow, needs("redis-server")]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class RedisProcess:

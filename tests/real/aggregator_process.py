@@ -15,10 +15,10 @@ from attestrio.app.aggregator import JOURNAL
 from attestrio.journal import SqliteJournal
 from eth_account import Account
 from processes import ATTESTRIO, environment
-from redis_kit import free_port
+from suite import free_port, patient
 
 DYING = Path(__file__).parent / "dying_aggregator.py"
-START_S = 30.0
+START_S = patient(30.0)
 PAGE = 5_000
 ESTABLISHED = "01"
 
@@ -104,7 +104,7 @@ class AggregatorProcess:
 
     async def until_paused(self, within_s):
         """By itself, or by somebody."""
-        with trio.fail_after(within_s):
+        with trio.fail_after(patient(within_s)):
             while self.state() != "T":  # noqa: ASYNC110  a process tells nobody
                 await trio.sleep(0.02)
 
@@ -116,7 +116,7 @@ class AggregatorProcess:
 
     async def metrics(self):
         async with httpx.AsyncClient(trust_env=False) as http:
-            answer = await http.get(f"{self.metrics_url}/metrics", timeout=20.0)
+            answer = await http.get(f"{self.metrics_url}/metrics", timeout=patient(20.0))
         return Readings(answer.raise_for_status().text)
 
     def memory_mb(self):

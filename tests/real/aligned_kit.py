@@ -31,6 +31,7 @@ from attestrio.sim.anvil import Anvil, running_anvil
 from attestrio.sim.service_manager import SimServiceManager
 from chain_proxy import ChainProxy
 from eth_account import Account
+from suite import patient
 
 KEY = bytes([7]) * 32  # of the aggregator's account
 POSTERS = slice(1, 9)  # of anvil's accounts
@@ -249,7 +250,7 @@ class World:
 
     async def until(self, condition, within_s):
         """Wait for an async condition."""
-        with trio.fail_after(within_s):
+        with trio.fail_after(patient(within_s)):
             while not await condition():  # noqa: ASYNC110  a chain is asked
                 await trio.sleep(LOOK_S)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import trio
+from suite import patient
 
 # 3 and 4 are what the browser wants; only a new process can have them for sure
 AS_3_AND_4 = """
@@ -40,7 +41,7 @@ OPTIONS = (
     "--password-store=basic",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 )
-COMMAND_S = 20
+COMMAND_S, WAIT_S = patient(20), patient(30)
 ENDING_S = 5
 DESKTOP, PHONE = (1280, 900), (390, 844)
 
@@ -188,7 +189,7 @@ class Page:
             raise BrowserSaid(f"{script}: {answer['exceptionDetails']['exception']['description']}")
         return answer["result"].get("value")
 
-    async def wait(self, script, timeout_s=30):
+    async def wait(self, script, timeout_s=WAIT_S):
         """Until the expression is true; its value. The browser tells nobody, so it is asked."""
         with trio.move_on_after(timeout_s):
             while True:

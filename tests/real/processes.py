@@ -7,9 +7,10 @@ import sys
 from contextlib import asynccontextmanager
 
 import trio
+from suite import patient
 
 ATTESTRIO = (sys.executable, "-c", "from attestrio.cli import main; main()")
-TIMEOUT_S = 30
+TIMEOUT_S = patient(30)
 
 
 def environment(**more):

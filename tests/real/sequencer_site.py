@@ -8,8 +8,10 @@ import httpx
 import trio
 from attestrio.sim.l2 import CHAIN_ID, COINBASE, ETHER, FORK, GENESIS_AT, USERS, Wallets, address_of
 from processes import started
+from suite import patient
 
 RUNNING = "sequencer running"
+RUN_S = patient(60)
 
 
 class SequencerSite:
@@ -55,7 +57,7 @@ level = "debug"
 """)
 
     @asynccontextmanager
-    async def running(self, *flags, timeout_s=60):
+    async def running(self, *flags, timeout_s=RUN_S):
         """The process, once it runs, with a client for its JSON-RPC."""
         async with started("sequencer", "run", "-c", self.config, *flags, timeout_s=timeout_s) as process:
             await process.wait_said(RUNNING)
@@ -84,7 +86,7 @@ class Told:
 
     async def receipt(self, hash):
         """Once there is one."""
-        with trio.fail_after(20):
+        with trio.fail_after(patient(20)):
             while True:
                 found = await self.ask("eth_getTransactionReceipt", hash)
                 if found is not None:

@@ -1,7 +1,6 @@
 """The Go program of `tests/real/gostream`, built with the machine's Go: the published data streamer, both ends."""
 
 import os
-import socket
 import subprocess
 from contextlib import asynccontextmanager
 from functools import partial
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import trio
 from go_peer import GO
+from suite import free_port
 
 SOURCE = Path(__file__).parent / "gostream"
 
@@ -19,13 +19,6 @@ def build(folder):
     env = {**os.environ, "GOFLAGS": "-mod=readonly", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
     subprocess.run([GO, "build", "-o", str(program), "."], cwd=SOURCE, env=env, check=True, timeout=600)
     return str(program)
-
-
-def free_port():
-    """A port that nobody listens on: the Go server takes a number, and does not say which one it got for 0."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 async def ask(program, address, *words, until=None):

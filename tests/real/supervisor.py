@@ -12,6 +12,9 @@ import subprocess
 import time
 from pathlib import Path
 
+from suite import patient
+
+WITHIN_S = patient(20.0)
 UNITS = Path(__file__).parents[2] / "configs" / "systemd"
 
 
@@ -69,11 +72,11 @@ class Supervisor:
         self.starts += 1
         self.process = subprocess.Popen(self.command, env=self.env, stdout=self.log, stderr=self.log)
 
-    def wait_ready(self, within_s=20.0):
+    def wait_ready(self, within_s=WITHIN_S):
         """Until READY=1 comes; False when the process ended first."""
         return self.wait_told("READY=1", within_s)
 
-    def wait_told(self, line, within_s=20.0):
+    def wait_told(self, line, within_s=WITHIN_S):
         """Until a line comes that begins so; False when the process ended first. What was told is in `heard`."""
         deadline = time.monotonic() + within_s
         self.socket.settimeout(0.1)
@@ -107,7 +110,7 @@ class Supervisor:
                 return True
         return False
 
-    def wait_exit(self, within_s=20.0):
+    def wait_exit(self, within_s=WITHIN_S):
         """The exit code, negative for a signal; then what Restart=always does. True when it was started again."""
         code = self.process.wait(within_s)
         self.exits.append(code)
@@ -119,6 +122,6 @@ class Supervisor:
     def close(self):
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(20)
+            self.process.wait(patient(20))
         self.socket.close()
         self.log.close()

@@ -4,6 +4,7 @@ import trio
 from aligned_kit import world_of
 from anvil_kit import needs_anvil
 from attestrio.aggregator import rows
+from suite import patient
 
 pytestmark = needs_anvil
 
@@ -11,7 +12,7 @@ OPERATORS = 4
 BLOCK_S = 0.25
 FAST_BLOCK_S = 0.15
 OUTAGE_BLOCKS = 75  # 15 minutes of Ethereum
-LIMIT_S = 90.0
+LIMIT_S = patient(90.0)
 
 
 async def test_row_11_batches_without_a_quorum_get_theirs_when_the_operators_are_back(tmp_path):

@@ -6,7 +6,7 @@ import go_peer
 import trio
 from aligned_kit import world_of, write_responses
 from anvil_kit import needs_anvil
-from suite import needs
+from suite import needs, patient
 
 pytestmark = [*needs_anvil, needs(go_peer.GO)]
 
@@ -16,8 +16,8 @@ OFFERED = OPERATORS * BATCHES * 5  # a second
 MEMORY_MB = 250.0
 HANDLER_S = 1.0
 LAG_S = 0.25  # 0.1 where nothing else runs: chain, flood and tests share the cores with it here
-RECOVERY_S = 20.0
-LIMIT_S = 100.0
+RECOVERY_S = patient(20.0)
+LIMIT_S = patient(100.0)
 
 
 async def test_row_8_a_flood_of_duplicates_costs_little_and_delays_nothing(tmp_path):

@@ -8,12 +8,12 @@ from aligned_kit import line_of, response_of, world_of
 from anvil_kit import needs_anvil
 from attestrio.bls import SecretKey, operator_id
 from attestrio.gorpc.messages import Point
-from suite import needs
+from suite import needs, patient
 
 pytestmark = [*needs_anvil, needs(go_peer.GO)]
 
 P_LIMBS = (0x3C208C16D87CFD47, 0x97816A916871CA8D, 0xB85045B68181585D, 0x30644E72E131A029)  # of the field's prime
-LIMIT_S = 60.0
+LIMIT_S = patient(60.0)
 BAD_SIGNATURE = "99 permanent: bad signature"
 UNREADABLE = (
     "31 elements", "33 elements", "string for array", "element above 255", "nothing in common", "no struct",

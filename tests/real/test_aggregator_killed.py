@@ -7,6 +7,7 @@ import trio
 from aligned_kit import world_of
 from anvil_kit import needs_anvil
 from attestrio.aggregator import rows
+from suite import patient
 
 pytestmark = needs_anvil
 
@@ -20,8 +21,8 @@ POINTS = {
 KILLS_EACH = 5
 MOST_TIMES = 3  # a point is passed before it is the end
 POST_EVERY_S = 0.3
-LIFE_S = 30.0
-LIMIT_S = 110.0
+LIFE_S = patient(30.0)
+LIMIT_S = patient(110.0)
 
 
 @pytest.mark.parametrize("points", POINTS.values(), ids=POINTS)

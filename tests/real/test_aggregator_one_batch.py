@@ -6,6 +6,7 @@ import trio
 from aligned_kit import world_of
 from anvil_kit import needs_anvil
 from attestrio.kit.http import serve_app
+from suite import patient
 
 pytestmark = needs_anvil
 
@@ -30,7 +31,7 @@ class Tracker:
 
 
 async def test_row_1_a_batch_is_verified_once_and_the_trackers_hear_of_it(tmp_path):
-    with trio.fail_after(60):
+    with trio.fail_after(patient(60)):
         async with world_of(tmp_path, block_s=0.5) as world:
             tracker = Tracker()
             url = await world.nursery.start(serve_app, tracker.serve, "127.0.0.1:0")

@@ -11,6 +11,7 @@ from attestrio.aggregator.surface import GET_OPERATOR_STATE
 from attestrio.bls import g1_from_bytes_untrusted, verify
 from attestrio.gorpc.client import GoRpcClient
 from attestrio.gorpc.messages import PROCESS_SIGNED_TASK_RESPONSE
+from suite import patient
 
 pytestmark = needs_anvil
 
@@ -20,7 +21,7 @@ TRIES = 10  # what upstream's operators do before they give up
 UNDER_WAY = 16 + 16  # of an operator's outbox, and of the sender
 POLL_S = 0.2
 CALLS_EACH, CALLS_A_POLL = 12, 6  # of any method, for a batch and for a look at the head; 8 and 4 are usual
-LIMIT_S = 110.0
+LIMIT_S = patient(110.0)
 DUPLICATES_S = 0.05
 
 

@@ -11,13 +11,14 @@ from attestrio.gorpc.errors import CallFailed
 from attestrio.gorpc.messages import PROCESS_SIGNED_TASK_RESPONSE
 from redis_kit import needs_redis, redis
 from redis_watch import SCRIPTS, WRITES, Door, Monitor
+from suite import patient
 
 pytestmark = [*needs_anvil, needs_redis[-1]]
 __all__ = ["redis"]
 
 BLOCK_S = 0.3
 LEAD_S = 1.5
-LIMIT_S = 90.0
+LIMIT_S = patient(90.0)
 
 
 @pytest.mark.parametrize("point", ["before_journal", "before_intent", "before_send"])

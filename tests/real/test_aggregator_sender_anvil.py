@@ -27,6 +27,7 @@ from attestrio.l1.api import Address
 from attestrio.sim.anvil import running_anvil
 from attestrio.sim.service_manager import SimServiceManager
 from eth_account import Account
+from suite import patient
 
 pytestmark = needs_anvil
 
@@ -35,7 +36,7 @@ OPERATORS = {Address(bytes([0xA0 + n]) * 20): SecretKey(1000 + n) for n in range
 GWEI = 10**9
 START_FEE = 1 * GWEI  # of anvil's first block
 UPSTREAM_LIMIT = 400_000 * 150 // 100 * 250 // 100  # times the price: what Aligned's batcher allows for a response
-LIMIT_S = 60.0
+LIMIT_S = patient(60.0)
 
 
 @dataclass

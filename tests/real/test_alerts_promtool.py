@@ -10,13 +10,13 @@ import trio
 import trio.testing
 from alert_recording import RULES, rules
 from alert_stories import FAULTS, SOAKS
-from suite import needs
+from suite import needs, patient
 
 pytestmark = [pytest.mark.real, needs("promtool")]
 
 
 def promtool(*arguments):
-    return subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=120)
+    return subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=patient(60))
 
 
 def played(story, folder):

@@ -5,6 +5,7 @@ import signal
 import socket
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 from anvil_kit import found, needs_anvil
@@ -13,7 +14,7 @@ from attestrio.sim.aligned import AlignedNet, AlignedSpec
 from eth_account import Account
 from processes import run, started
 from redis_kit import RedisProcess
-from suite import needs
+from suite import needs, patient
 
 pytestmark = needs_anvil
 BATCH = "0x" + "11" * 32
@@ -68,9 +69,43 @@ def test_the_same_over_redis_leaves_no_key_of_its_own_there(tmp_path):
     assert size == b":1\r\n"
 
 
+async def test_every_one_of_them_has_a_page_with_what_it_is_at(tmp_path, caplog):
+    caplog.set_level("INFO", "attestrio")
+    net = AlignedNet(tmp_path, AlignedSpec(operators=2, every_s=0.3, anvil=found(), web=("127.0.0.1", 0)))
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery, httpx.AsyncClient(trust_env=False) as client:
+            await nursery.start(net.run)
+            seen = {name: await document(client, url, has_ended) for name, url in net.pages.items()}
+            nursery.cancel_scope.cancel()
+
+    assert {name: view["node"]["role"] for name, view in seen.items()} == {
+        "aggregator": "aggregator", "operator-1": "operator", "operator-2": "operator",
+    }  # fmt: skip
+    assert [view["node"]["name"] for view in seen.values()] == list(seen)
+    assert all(view["l1"]["head"] + 1 >= view["l1"]["cursor"] > 0 for view in seen.values())
+    assert "signed" in {row["state"] for row in seen["operator-1"]["tasks"]["rows"]}
+    assert all("operator" not in line["source"] for line in seen["aggregator"]["log"])
+    assert {line["source"] for line in seen["operator-1"]["log"]} >= {"attestrio.operator"}
+
+
+async def document(client, url, wanted):
+    """The first one that is as wanted."""
+    while True:
+        view = (await client.get(f"{url}/status.json")).json()
+        if wanted(view):
+            return view
+        await trio.sleep(0.2)
+
+
+def has_ended(view):
+    """Whether a batch has: signed by an operator, answered for the aggregator."""
+    counts = view["tasks"]["counts"]
+    return counts.get("signed" if view["node"]["role"] == "operator" else "verified", 0) > 0
+
+
 async def test_a_network_goes_on_after_its_first_batches(tmp_path):
     net = AlignedNet(tmp_path, AlignedSpec(operators=3, every_s=0.3, anvil=found()))
-    with trio.fail_after(60):
+    with trio.fail_after(patient(60)):
         async with trio.open_nursery() as nursery:
             await nursery.start(net.run)
             await net.count.wait_value(lambda count: count >= 5)
@@ -83,7 +118,7 @@ async def test_a_network_goes_on_after_its_first_batches(tmp_path):
 
 
 async def test_it_stops_at_once_when_it_is_told():
-    async with started("devnet", "--aligned", "--anvil", found(), timeout_s=60) as running:
+    async with started("devnet", "--aligned", "--anvil", found(), timeout_s=patient(60)) as running:
         await running.wait_said("answered in block")
         ended, took_s = await running.stop(signal.SIGTERM)
 
@@ -139,13 +174,14 @@ async def test_it_starts_with_no_chain_there_and_ends_on_a_signal(config):
 
 
 async def test_one_that_was_killed_starts_again_at_once(config):
-    async with started("aggregator", "run", "-c", config) as first:
+    for_an_hour = ("aggregator", "run", "-c", config, "--set", "journal.lead_s=3600")
+
+    async with started(*for_an_hour) as first:
         await first.wait_said("embedded leads")
         await first.stop(signal.SIGKILL)
 
-    async with started("aggregator", "run", "-c", config) as second:
-        with trio.fail_after(8):  # shorter than the lead would last
-            await second.wait_said("embedded leads")
+    async with started(*for_an_hour) as second:
+        await second.wait_said("embedded leads")
         await second.stop(signal.SIGTERM)
 
 

@@ -5,18 +5,17 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import attestrio
 import pytest
 from attestrio.sim.cluster import Cluster, ClusterSpec
 from processes import environment
-from suite import needs
+from suite import free_port, needs, patient
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, needs("bwrap")]
 
@@ -25,7 +24,7 @@ CONTAINER = ROOT / "configs" / "container"
 HEALTHY = CONTAINER / "healthy.py"
 INSTALLED = "/opt/attestrio"
 LINES = re.sub(r"\\\n", "", (CONTAINER / "Containerfile").read_text("utf-8")).splitlines()
-WITHIN_S = 30.0
+WITHIN_S = patient(30.0)
 
 
 def said(word):
@@ -73,11 +72,6 @@ def sandbox(site, tokens, **more):
     finally:
         process.kill()
         process.communicate(timeout=WITHIN_S)
-
-
-def free_port():
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return listener.getsockname()[1]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from suite import found
+from suite import found, patient
 
 ROOT = Path(__file__).parents[2]
 CONTRACTS = ROOT / "contracts"
@@ -37,7 +37,7 @@ def test_the_contracts_are_those_that_were_compiled(tmp_path):
         [NODE, CONTRACTS / "build.js", tmp_path],
         env={**os.environ, "ATTESTRIO_SOLC": str(SOLC)},
         check=True,
-        timeout=60,
+        timeout=patient(60),
     )
 
     for name in NAMES:

@@ -10,12 +10,13 @@ from attestrio.sim.cluster import API, MAIN, Cluster, ClusterSpec
 from attestrio.sim.links import Weather
 from attestrio.sim.wires import Cut, Line, TcpWires
 from network_kit import assert_same_certificates, last_certified, running, wait_certified
+from suite import patient
 
 pytestmark = [pytest.mark.slow]
 
 FOUR = ClusterSpec(attesters=4, batch_every_s=0.1, poll_s=0.05, listen_s=0.05, redial_s=0.2, lift_rates=True)
 FAULTS_S = 8.0
-TIMEOUT_S = 55
+TIMEOUT_S = patient(55)
 
 
 class Mischief:

@@ -8,6 +8,7 @@ import trio
 from attestrio.journal import Fence, Fenced, FencedOff, Item, JournalAway, Put, TopicCount, Work, while_leading
 from attestrio.journal.redis import RedisJournal
 from redis_kit import needs_redis, redis
+from suite import patient
 
 pytestmark = needs_redis
 __all__ = ["redis"]
@@ -77,7 +78,7 @@ async def all_done(journal) -> bool:
 async def test_redis_killed_and_restarted_in_the_middle_loses_nothing_promised_and_does_nothing_twice(redis):
     redis.start()
     works = Works()
-    with trio.fail_after(60):
+    with trio.fail_after(patient(60)):
         async with clients(redis, 2) as journals:
             async with trio.open_nursery() as consumers:
                 async with trio.open_nursery() as producers:
@@ -149,7 +150,7 @@ async def test_a_leader_that_was_paused_is_fenced_off_when_it_goes_on(redis):
         paused = Fenced(one, await one.lead("sender", "one", 0.3))  # and it does not renew: it is not running
         await paused.put("t", b"k", b"of one")
         nursery.start_soon(lambda: while_leading(two, "sender", "two", work, for_s=0.3))
-        with trio.fail_after(10):
+        with trio.fail_after(patient(10)):
             await has_taken_over.wait()
 
         with pytest.raises(FencedOff) as refused:
@@ -185,7 +186,7 @@ async def test_a_leader_stops_while_its_server_is_silent_and_begins_anew_when_it
 
     async with clients(redis, 1) as (journal,), trio.open_nursery() as nursery:
         nursery.start_soon(lambda: while_leading(journal, "sender", "me", work, for_s=0.6))
-        with trio.fail_after(20):
+        with trio.fail_after(patient(20)):
             await noted(1)
             redis.pause()
             await noted(2)

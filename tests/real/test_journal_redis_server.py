@@ -9,13 +9,14 @@ import trio.testing
 from attestrio.journal import Item, JournalAway, JournalClosed, Put, TopicCount
 from attestrio.journal.redis import RedisJournal, RedisNotDurable, RedisUnusable
 from redis_kit import needs_redis, redis
+from suite import patient
 
 pytestmark = needs_redis
 __all__ = ["redis"]
 
 
 async def until_it_answers(call):
-    with trio.fail_after(20):
+    with trio.fail_after(patient(20)):
         while True:
             try:
                 return await call()
@@ -202,7 +203,7 @@ async def test_who_waits_is_woken_by_what_another_process_appends(redis, nursery
     await trio.sleep(0.05)
     await one.append("jobs", [Item(b"a")])
 
-    with trio.fail_after(5):
+    with trio.fail_after(patient(5)):
         await woken.wait()
 
 

@@ -13,11 +13,12 @@ from attestrio.roles import BatchHash
 from attestrio.sim.cluster import MAIN, Cluster, ClusterSpec
 from network_kit import LOOK_S, assert_same_certificates
 from processes import started
+from suite import patient
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 SPEC = ClusterSpec(attesters=7, poll_s=0.1, listen_s=0.1, redial_s=0.5)
-TIMEOUT_S = 58
+TIMEOUT_S = patient(58)
 
 
 class Site:

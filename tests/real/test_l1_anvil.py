@@ -25,6 +25,7 @@ from attestrio.l1.errors import CallReverted, WrongChain
 from attestrio.l1.wire import bytes_untrusted
 from attestrio.sim.anvil import AnvilAbsent, find_anvil
 from msgspec.json import decode
+from suite import patient
 
 CHAIN_ID = 31337
 NOTED = Event.parse("Noted(bytes32 topic, uint256 number)")
@@ -80,7 +81,7 @@ class Node:
             sent = await self.ask(
                 "eth_sendTransaction", {"from": self.account, "to": "0x" + self.contract.hex(), "data": "0x" + data}
             )
-            with trio.fail_after(10):
+            with trio.fail_after(patient(10)):
                 while await self.ask("eth_getTransactionReceipt", sent) is None:  # noqa: ASYNC110 - anvil has no event
                     await trio.sleep(0.01)
 
@@ -92,7 +93,7 @@ async def anvil(*options: str):
     )
     try:
         said = b""
-        with trio.fail_after(20):
+        with trio.fail_after(patient(20)):
             while b"Listening on " not in said or not said.endswith(b"\n"):
                 said += await process.stdout.receive_some()
         async with trio.open_nursery() as nursery:

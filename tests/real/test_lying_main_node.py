@@ -31,10 +31,11 @@ from attestrio.sim import faults
 from attestrio.sim.cluster import VALIDATOR
 from attestrio.sim.main_node import SimMainNode
 from attestrio.store.memory import MemoryBatchStore
+from suite import patient
 
 KEYS = [AttesterSecretKey.from_bytes(bytes([index]) * 32) for index in (1, 2, 3)]
 ENOUGH = 4  # calls: the answers to all but the last were dealt with
-TIMEOUT_S = 20
+TIMEOUT_S = patient(20)
 NEXT = 1  # the batch that the main node names, as long as it is honest
 
 

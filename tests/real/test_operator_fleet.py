@@ -38,10 +38,10 @@ from attestrio.operator.surface import identifier_hash
 from attestrio.sim.anvil import AnvilAbsent, find_anvil, running_anvil
 from attestrio.sim.service_manager import SimServiceManager
 from processes import ATTESTRIO, environment
-from suite import PROFILE
+from suite import PROFILE, patient
 
 OPERATORS, BATCHES, KILLS_EACH, REORGS = 8, 60, 2, 3
-LIMIT_S = 118.0 if PROFILE == "default" else 400.0
+LIMIT_S = patient(118.0) if PROFILE == "default" else 500.0
 PASSWORD = "of a test"
 
 

@@ -10,6 +10,7 @@ from attestrio.operator.batch import Entry, ProvingSystem
 from attestrio.operator.errors import VerifierFailed
 from attestrio.operator.verify import Checked, CommandVerifier, RecordedVerifier, check_proofs
 from attestrio.roles.keccak import keccak256
+from suite import patient
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -73,7 +74,7 @@ time.sleep(1000)
         await verifier(program, deadline_s=2.0).verify(GOOD)
 
     for pid in pids.read_text().split():
-        with trio.fail_after(10.0):  # the signal is sent; on a busy machine it takes its time
+        with trio.fail_after(patient(10.0)):  # the signal is sent; on a busy machine it takes its time
             while not gone(pid):  # noqa: ASYNC110  another process
                 await trio.sleep(0.01)
 

@@ -12,11 +12,11 @@ from attestrio.web.health import Health
 from attestrio.web.status import WebServer
 from chromium_kit import DESKTOP, PHONE, chromium
 from page_documents import HOSTILE, Shown, everything, nothing
-from suite import needs
+from suite import needs, patient
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, needs("chromium")]
 
-TEST_S = 90
+TEST_S = patient(90)
 BATCHES = "document.querySelectorAll('.batches > li').length"
 NEWEST = "Number(document.querySelector('.batches .number')?.textContent ?? -1)"
 OPENED = "document.querySelector('.batches details[open] .number')?.textContent"

@@ -4,7 +4,6 @@ import json
 import os
 import pty
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +16,8 @@ from attestrio.sim.cluster import Cluster, ClusterSpec
 from attestrio.sim.main_node import SimMainNode
 from attestrio.store.certificates import read_only_certificates
 from attestrio.store.memory import MemoryBatchStore
-from processes import ATTESTRIO, environment, run, started
+from processes import ATTESTRIO, TIMEOUT_S, environment, run, started
+from suite import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -145,7 +145,9 @@ from attestrio.cli import main
 main(["devnet"])
 """
 
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", "")
 
@@ -191,12 +193,6 @@ async def test_a_second_process_on_a_port_names_the_address(main_node, tmp_path)
     assert second.stderr.startswith(f"attestrio: cannot listen on 127.0.0.1:{port}: the address is in use; ")
     assert second.stderr.endswith(" [address_in_use]\n")
     assert len(second.stderr.splitlines()) == 1
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 # a safety halt
@@ -320,7 +316,7 @@ def test_a_reader_that_leaves_is_no_error():
         os.close(writing)
         first = os.read(reading, 5)
         os.close(reading)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=TIMEOUT_S)
 
     assert first == b"batch"
     assert (process.returncode, err) == (0, b"")

@@ -17,6 +17,7 @@ from attestrio.sim.resequence_demo import CHAIN, KEPT
 from attestrio.stream.messages import BatchEnd
 from processes import run, started
 from resequence_site import DemoSite, entries_of
+from suite import free_port, patient
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -183,7 +184,7 @@ async def test_a_rebuild_killed_anywhere_ends_as_if_nothing_had_happened(tmp_pat
 
 async def test_a_copy_and_a_copy_of_it_run_through_the_rollback_and_one_of_them_is_killed(tmp_path):
     site, copy, third = DemoSite(tmp_path / "site", more=LOWERED), tmp_path / "copy.bin", tmp_path / "third.bin"
-    port = await free_port()
+    port = free_port()
     bind = ("--set", f"stream.bind=127.0.0.1:{port}", "-c", site.config)
     follow = ("stream", "follow", f"127.0.0.1:{port}", copy, "--serve", "127.0.0.1:0", "--json")
 
@@ -230,20 +231,13 @@ def follow_once(address, path):
     return run("stream", "follow", address, path, "--once")
 
 
-async def free_port():
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listener.socket.getsockname()[1]
-    await listener.aclose()
-    return port
-
-
 async def wait_same(path, wanted):
-    with trio.fail_after(30):
+    with trio.fail_after(patient(30)):
         while entries_of(path) != wanted:  # noqa: ASYNC110 - another process writes it, and tells nobody
             await trio.sleep(0.05)
 
 
 async def wait_entries(path, count):
-    with trio.fail_after(30):
+    with trio.fail_after(patient(30)):
         while not path.exists() or len(entries_of(path)) < count:  # noqa: ASYNC110 - as above
             await trio.sleep(0.05)

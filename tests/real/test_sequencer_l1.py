@@ -12,6 +12,7 @@ from attestrio.stream import L2Block, message_untrusted
 from attestrio.stream.reader import StreamReader
 from processes import run
 from sequencer_site import SequencerSite
+from suite import patient
 
 pytestmark = needs_anvil
 
@@ -72,11 +73,11 @@ async def test_blocks_take_over_the_leaves_of_l1_in_their_order(tmp_path):
         for number in range(3):
             await manager.send("updateExitRoot", bytes([number]) * 32, b"\x0b" * 32)
         async with site.running() as sequencer:
-            with trio.fail_after(30):
+            with trio.fail_after(patient(30)):
                 while not any(block.l1_infotree_index for block in blocks_in(site.stream)):
                     await add_blocks(site, sequencer, 1)
             await manager.send("updateExitRoot", b"\x33" * 32, b"\x0b" * 32)
-            with trio.fail_after(30):
+            with trio.fail_after(patient(30)):
                 while blocks_in(site.stream)[-1].l1_infotree_index != 4:
                     await add_blocks(site, sequencer, 1)
 

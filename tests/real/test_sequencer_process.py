@@ -10,6 +10,7 @@ from attestrio.sim.l2 import CHAIN_ID, TALLY, address_of, deployment, secret_of
 from eth_account import Account
 from processes import run, started
 from sequencer_site import SequencerSite
+from suite import patient
 from web3 import Web3
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -35,7 +36,7 @@ async def add_blocks(site, sequencer, count):
 
 async def wait_followed(path, entries):
     """Until a copy of a stream has so many entries."""
-    with trio.fail_after(20):
+    with trio.fail_after(patient(20)):
         while True:
             ended = await trio.to_thread.run_sync(partial(run, "stream", "info", path, "--json"))
             if ended.returncode == 0 and json.loads(ended.stdout)["header"]["total_entries"] >= entries:
@@ -98,7 +99,7 @@ def deploy_and_call(url):
             {name: value for name, value in fields.items() if name != "from"} | {"gas": estimate}
         )
         sent = w3.eth.send_raw_transaction(signed.raw_transaction)
-        return estimate, w3.eth.wait_for_transaction_receipt(sent, timeout=20, poll_latency=0.05)
+        return estimate, w3.eth.wait_for_transaction_receipt(sent, timeout=patient(20), poll_latency=0.05)
 
     _, deployed = send(data=deployment(TALLY))
     estimate, called = send(to=deployed["contractAddress"], data=(7).to_bytes(32, "big"))
@@ -202,7 +203,7 @@ async def test_transactions_of_a_file_get_into_blocks_once(tmp_path):
 
     for _ in range(2):
         async with site.running() as sequencer:
-            with trio.fail_after(20):
+            with trio.fail_after(patient(20)):
                 while True:
                     count = int(await sequencer.ask("eth_getTransactionCount", user, "latest"), 16)
                     if count == len(file.read_text().splitlines()):

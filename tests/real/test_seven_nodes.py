@@ -10,11 +10,12 @@ from network_kit import (
     wait_certified,
     wait_without,
 )
+from suite import patient
 
 pytestmark = [pytest.mark.slow]
 
 SEVEN = ClusterSpec(attesters=7, batch_every_s=0.05, poll_s=0.05, listen_s=0.05, redial_s=0.2, lift_rates=True)
-TIMEOUT_S = 55
+TIMEOUT_S = patient(55)
 AWAY = [Cut.SILENT, "stopped", Cut.BROKEN, Cut.REFUSED, "stopped", Cut.SILENT, Cut.REFUSED]
 
 

@@ -23,7 +23,7 @@ from attestrio.stream.messages import Bookmark
 from attestrio.stream.server import serve_stream
 from attestrio.stream.verify import verify
 from stream_peer import ask, go_server
-from suite import needs
+from suite import free_port, needs, patient
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 with_go = needs(go_peer.GO)
@@ -84,7 +84,7 @@ async def our_server(stream):
 @asynccontextmanager
 async def following(address, stream):
     copy = LiveStream(stream)
-    with trio.fail_after(60):
+    with trio.fail_after(patient(60)):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(StreamFollower(address, copy, waits_s=(0.02, 0.2), refresh_s=0.5).run)
             yield copy
@@ -140,7 +140,7 @@ async def test_gos_client_follows_our_server(peer, tmp_path):
             async def follow():
                 got.extend(await ask(peer, address, "start=0", "until=60000", until=f"entry {wanted[-1]}"))
 
-            with trio.fail_after(60):
+            with trio.fail_after(patient(60)):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(follow)
                     await live.append(chain(4)[len(chain(3)) :])
@@ -206,7 +206,7 @@ async def test_our_client_asks_gos_server(peer, tmp_path):
 async def test_our_copy_of_gos_stream_has_its_bytes_whatever_happens_to_it(peer, tmp_path):
     """Commits, a rollback, a truncation that Go tells nobody of, other entries under old numbers, a new process."""
     with new_stream(tmp_path / "copy.bin") as stream:
-        port = stream_peer.free_port()
+        port = free_port()
         async with following(f"127.0.0.1:{port}", stream) as copy:
             async with go_server(peer, tmp_path / "go", port) as server:
                 await server.commit(chain(3))
@@ -269,7 +269,7 @@ async def test_a_copy_that_is_killed_again_and_again_ends_equal(network, tmp_pat
     rng = random.Random(779)
     copy = tmp_path / "copy.bin"
     async with processes.started(
-        "stream", "serve", network, "--bind", "127.0.0.1:0", "--json", timeout_s=120
+        "stream", "serve", network, "--bind", "127.0.0.1:0", "--json", timeout_s=patient(60)
     ) as server:
         await server.wait_said("serving")
         address = json.loads(server.out.splitlines()[0])["address"]

@@ -8,6 +8,7 @@ import pytest
 from attestrio.errors import SafetyError
 from attestrio.protection.halt import repair, write_halt
 from attestrio.sim.cluster import Cluster, ClusterSpec
+from suite import patient
 from supervisor import Supervisor, Unit
 
 pytestmark = [pytest.mark.slow, pytest.mark.real]
@@ -20,7 +21,7 @@ class Stopped(SafetyError):
 
 
 def run_cli(*words):
-    subprocess.run([PROGRAM, *words], check=True, capture_output=True, timeout=30)
+    subprocess.run([PROGRAM, *words], check=True, capture_output=True, timeout=patient(30))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from attestrio.app.operator_config import LAYOUT as OPERATOR
 from attestrio.app.sequencer_config import LAYOUT as SEQUENCER
 from attestrio.config import NodeConfig, unused_environment
 from processes import environment
-from suite import needs
+from suite import needs, patient
 from supervisor import UNITS, Unit
 
 PROGRAM = str(Path(sys.executable).parent / "attestrio")
@@ -56,7 +56,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(path, tmp_path):
     unit = text_in_force(path, tmp_path)
 
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=60
+        ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=patient(60)
     )
 
     complaints = [line for line in done.stderr.splitlines() if path.name in line]
@@ -73,7 +73,7 @@ def test_systemd_finds_the_service_well_shut_in(path, tmp_path):
 
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=20", str(unit)],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=patient(60),
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout[-300:] + done.stderr  # above an exposure of 2.0 of 10
@@ -89,7 +89,7 @@ def test_the_command_of_a_unit_is_understood_and_says_what_its_configuration_lac
         {"/usr/local/bin/attestrio": PROGRAM, f"/etc/attestrio/{role}.toml": str(shipped), "%S": str(tmp_path)}
     )
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment())
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patient(60), env=environment())
 
     assert done.returncode == 2
     assert "[usage]" not in done.stderr

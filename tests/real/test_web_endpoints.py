@@ -10,13 +10,14 @@ from attestrio.sim.cluster import MAIN, Cluster, ClusterSpec
 from attestrio.web.api import BatchView, StatusView
 from network_kit import running, wait_certified
 from processes import started
+from suite import patient
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 SEVEN = ClusterSpec(
     attesters=7, batch_every_s=0.1, poll_s=0.05, listen_s=0.05, redial_s=0.2, lift_rates=True, web=("127.0.0.1", 0)
 )
-TIMEOUT_S = 55
+TIMEOUT_S = patient(55)
 LOOK_S = 0.05
 ADDRESSES = ("/", "/status.json", "/batches/1.json", "/livez", "/readyz", "/health", "/metrics")
 
@@ -28,7 +29,7 @@ class Page:
         self.url, self._http = url, http
 
     async def get(self, path):
-        return await self._http.get(f"{self.url}{path}", timeout=20.0)
+        return await self._http.get(f"{self.url}{path}", timeout=patient(20.0))
 
     async def status(self):
         return msgspec.json.decode((await self.get("/status.json")).content, type=StatusView)
