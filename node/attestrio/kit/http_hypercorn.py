@@ -79,7 +79,6 @@ class _Http11Server(TCPServer):
         if isinstance(event, Updated):
             held: Held = self.stream
             held.asks_since = trio.current_time() if event.idle else None
-            held.answered |= event.idle
         await super().protocol_send(event)
 
     @property

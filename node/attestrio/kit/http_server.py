@@ -123,8 +123,6 @@ class Held:
     def __init__(self, stream: trio.SocketStream, send_s: float) -> None:
         self.scope = trio.CancelScope()
         """Around all that is done for it."""
-        self.answered = False
-        """Whether it has ever asked for something."""
         self.asks_since: float | None = trio.current_time()
         """Since when a request is waited for; None while one is answered."""
         self.socket = stream.socket
@@ -183,12 +181,12 @@ class Crowd:
     def admit(self, one: Held) -> bool:
         """Give it a place, if need be that of another. Whether it has one. O(places) when all are taken."""
         if len(self._held) >= self._places:
-            waiting = [(held.answered, since, held) for held in self._held if (since := held.waiting_since) is not None]
+            waiting = [(since, held) for held in self._held if (since := held.waiting_since) is not None]
             if not waiting:
                 self._full.say("connection refused: %d are open, and all are being answered", self._places)
                 return False
             self._full.say("connection cut to make room for another: %d are open", self._places)
-            *_, longest = min(waiting, key=lambda one: one[:2])
+            _, longest = min(waiting, key=lambda one: one[0])
             longest.cut()
             self._held.discard(longest)
         self._held.add(one)

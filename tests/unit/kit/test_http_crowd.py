@@ -86,6 +86,23 @@ async def test_who_is_one_too_many_takes_the_place_of_who_has_not_asked_for_long
     assert cut == b""
 
 
+async def test_who_was_answered_before_has_no_right_to_its_place():
+    async with serving(brief, max_connections=2) as at, connected(*at) as first, connected(*at) as second:
+        for one in (first, second):
+            await one.send_all(REQUEST)
+            await answer_of(one)
+        async with connected(*at) as third:
+            cut = await rest_of(first)
+            async with connected(*at) as fourth:
+                cut_next = await rest_of(second)
+                for one in (third, fourth):
+                    await one.send_all(REQUEST)
+                served = [(await answer_of(one))[:12] for one in (third, fourth)]
+
+    assert (cut, cut_next) == (b"", b"")
+    assert served == [b"HTTP/1.1 200"] * 2
+
+
 async def test_who_does_not_take_an_answer_gives_its_place_to_another():
     app = Counting()
     async with serving(app, max_connections=1, send_s=math.inf, grace_s=0.0) as at, connected(*at) as deaf:
