@@ -3,6 +3,7 @@
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 from anvil_kit import found, needs_anvil
@@ -68,6 +69,19 @@ async def test_batches_committed_on_the_chain_are_attested(tmp_path):
             assert len(certificate.signatures) == 4
         assert checks(cluster.nodes[CHECKS], "same") >= 5
         assert checks(cluster.nodes[CHECKS], "other") == 0
+
+
+@pytest.mark.parametrize("name", [TAKES, CHECKS])
+async def test_the_page_shows_the_newest_block_and_up_to_where_the_contract_was_read(tmp_path, name):
+    async with network(tmp_path, web=("127.0.0.1", 0)) as cluster, httpx.AsyncClient(trust_env=False) as client:
+        l1 = {"cursor": None}
+        while l1["cursor"] is None:  # the first batch is not there yet, or Ethereum did not answer just now
+            await trio.sleep(0.1)
+            l1 = (await client.get(f"{cluster.pages[name]}/status.json")).json()["l1"]
+
+    assert l1["head"] > 0
+    assert l1["cursor"] == l1["head"] + 1
+    assert l1["problem"] == ""
 
 
 async def test_a_batch_that_the_main_node_invents_is_refused(tmp_path):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -50,16 +50,16 @@ class OnChain:
             log.warning("Ethereum does not answer yet: %s", exc)
 
 
-@asynccontextmanager
-async def on_chain(
-    config: NodeConfig, metrics: Metrics, told: Callable[[Verdict], None] = lambda verdict: None
-) -> AsyncIterator[OnChain | None]:
-    """What the configuration asks of Ethereum; None where batches have nothing to do with it. Raises BadConfig.
+def asks_l1(config: NodeConfig) -> bool:
+    """Whether the configuration has batches come from Ethereum, or compared with it."""
+    return config.l1 is not None and (config.batches.source == "l1" or config.batches.check_l1)
 
-    `told` hears how each batch that was compared stands to it.
-    """
+
+@asynccontextmanager
+async def on_chain(config: NodeConfig, metrics: Metrics) -> AsyncIterator[OnChain | None]:
+    """What the configuration asks of Ethereum; None where batches have nothing to do with it. Raises BadConfig."""
     section = config.l1
-    if section is None or section.diamond is None or not (config.batches.source == "l1" or config.batches.check_l1):
+    if section is None or section.diamond is None or not asks_l1(config):
         yield None
         return
     from attestrio.batches.l1 import DiamondBatches, Finality
@@ -72,7 +72,6 @@ async def on_chain(
 
         def compared(verdict: Verdict) -> None:
             checks.labels(result=verdict).inc()
-            told(verdict)
 
         check = ChainCheck(committed, compared)
         yield OnChain(committed, check, chain)

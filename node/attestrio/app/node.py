@@ -139,7 +139,8 @@ class NodeLife:
                 await self.node.network.listen(config.gossip.bind)  # peers wait until an epoch runs
             upstream = main_nodes(config, self.node.metrics, self._dissent, evidence.note)
             main_node = await life.enter_async_context(upstream)
-            chain = await life.enter_async_context(on_chain(config, self.node.metrics, seen.compared))
+            chain = await life.enter_async_context(on_chain(config, self.node.metrics))
+            page.chain = None if chain is None else chain.provider
             genesis = pinned
             if genesis is None:
                 announce()  # when the main node answers is not ours to say

@@ -90,6 +90,7 @@ class RolePage:
         metrics: Metrics,
         read: Callable[[], Awaitable[Sections]],
         *,
+        name: str = "",
         key: str | None = None,
         listening: Callable[[], str | None] = lambda: None,
         api_url: Callable[[], str | None] = lambda: None,
@@ -98,6 +99,7 @@ class RolePage:
         self.health = Health(time.time, metrics)
         self.tail = LogTail()
         self._role: Role = role
+        self._name = name or role
         self._metrics = metrics
         self._read = read
         self._key = key
@@ -141,7 +143,7 @@ class RolePage:
 
     def _about(self) -> NodeView:
         return NodeView(
-            role=self._role, name=self._role, version=self._metrics.version, started_at=self._started_at,
+            role=self._role, name=self._name, version=self._metrics.version, started_at=self._started_at,
             key=self._key, listening=self._listening(), api_url=self._api_url(),
         )  # fmt: skip
 
@@ -160,5 +162,6 @@ def l1_answers(chain: L1Provider) -> Callable[[], Finding]:
 def l1_view(chain: L1Provider, cursor: int | None, finality: str) -> L1View:
     """Ethereum, of which everything below `cursor` is processed."""
     return L1View(
-        chain_id=chain.chain_id, cursor=cursor, finality=finality, answered_at=chain.answered_at, problem=chain.problem
-    )
+        chain_id=chain.chain_id, head=chain.head, cursor=cursor, finality=finality, answered_at=chain.answered_at,
+        problem=chain.problem,
+    )  # fmt: skip

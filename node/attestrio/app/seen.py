@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from attestrio.app.parts import Epoch
-from attestrio.batches.chain import Verdict
 from attestrio.duty import DutyLog
 from attestrio.roles import BatchNumber
 from attestrio.status.runner import PollOutcome
@@ -34,10 +33,6 @@ class Seen:
         self.certified_at: float | None = None
         """None for a certificate from before this process."""
         self.signed: BatchNumber | None = None
-        self.verdict: Verdict | None = None
-        """What Ethereum last said of a batch."""
-        self.verdict_at: float | None = None
-        """Of the last one that was read."""
 
     def began(self, newest: BatchNumber | None) -> None:
         """An epoch begins, over a store whose newest certificate is `newest`."""
@@ -58,9 +53,3 @@ class Seen:
 
     def voted(self, number: BatchNumber) -> None:
         self.signed = number
-
-    def compared(self, verdict: Verdict) -> None:
-        """A batch was looked for on Ethereum."""
-        self.verdict = verdict
-        if verdict is not Verdict.UNREAD:
-            self.verdict_at = self._now()

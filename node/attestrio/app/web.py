@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from attestrio.app.page import origin_of, served
+from attestrio.app.l1 import asks_l1
+from attestrio.app.page import l1_answers, l1_view, origin_of, served
 from attestrio.app.parts import Epoch, RunningNode
 from attestrio.app.seen import Seen
-from attestrio.batches.chain import Verdict
 from attestrio.config import WebSection
 from attestrio.duty import BatchStory
 from attestrio.duty.reader import open_book
@@ -47,6 +47,7 @@ from attestrio.web.view import (
 )
 
 if TYPE_CHECKING:
+    from attestrio.l1.provider import L1Provider
     from attestrio.protection.record import EpochRow
 
 GOOD_POLLS: Final = frozenset({PollResult.MOVED, PollResult.SAME})
@@ -61,6 +62,8 @@ class NodePage:
         section = node.config.web or WebSection()
         self.epochs: Callable[[], Sequence[EpochRow]] = tuple
         """All epochs on record; empty until the record is open."""
+        self.chain: L1Provider | None = None
+        """Ethereum, where it is asked for batches."""
         self.names = Names(section.names)
         self.health = Health(time.time, node.metrics)
         self.tail = LogTail()
@@ -194,13 +197,12 @@ class NodePage:
         return views
 
     def _l1(self) -> L1View | None:
-        section, seen = self._node.config.l1, self._seen
-        if section is None:
+        section, chain = self._node.config.l1, self.chain
+        if section is None or chain is None:
             return None
-        problem = "the last question got no answer" if seen.verdict is Verdict.UNREAD else ""
-        return L1View(
-            chain_id=section.chain_id, finality=section.finality, answered_at=seen.verdict_at, problem=problem
-        )
+        # the contract is read at the newest block that is final enough: it tells of all that came before
+        cursor = None if chain.head is None or chain.problem else int(chain.head) + 1
+        return l1_view(chain, cursor, section.finality)
 
     # --- checks
 
@@ -212,7 +214,7 @@ class NodePage:
             self.health.add("committee", self._in_committee)
         if self._node.network is not None and self._node.network.rules.static_outbound:
             self.health.add("peers", self._has_peers)
-        if config.l1 is not None:
+        if asks_l1(config):
             self.health.add("l1", self._l1_answers)
 
     def _epoch_runs(self) -> Finding:
@@ -256,9 +258,7 @@ class NodePage:
         return Finding(False, f"no peer is connected; {wanted} are dialled")
 
     def _l1_answers(self) -> Finding:
-        if self._seen.verdict is Verdict.UNREAD:
-            return Finding(False, "Ethereum did not answer the last question")
-        return Finding(True, "Ethereum answers" if self._seen.verdict else "Ethereum was not asked yet")
+        return Finding(True, "Ethereum was not asked yet") if self.chain is None else l1_answers(self.chain)()
 
 
 def _int(number: BatchNumber | None) -> int | None:

@@ -61,6 +61,8 @@ class L1Provider:
         """When a question was answered last, in Unix seconds; None: none was."""
         self.problem = ""
         """The code of what the last question came to nothing by; "": it was answered, or none was asked."""
+        self.head: BlockNumber | None = None
+        """The newest block that was an answer to a tag: of the head, or of the finality that is asked for."""
 
     @property
     def chain_id(self) -> int:
@@ -101,7 +103,10 @@ class L1Provider:
             method, which = "eth_getBlockByHash", wire.hex_bytes(number)
         else:
             method, which = "eth_getBlockByNumber", str(wire.at_json(number))
-        return await self.ask(method, (which, False), lambda raw, source: wire.header_untrusted(raw, number, source))
+        header = await self.ask(method, (which, False), lambda raw, source: wire.header_untrusted(raw, number, source))
+        if header is not None and isinstance(at, str) and (self.head is None or header.number > self.head):
+            self.head = header.number
+        return header
 
     async def logs(self, wanted: LogFilter, first: BlockNumber, last: BlockNumber) -> Sequence[Log]:
         where = {"fromBlock": wire.hex_number(first), "toBlock": wire.hex_number(last)}

@@ -217,9 +217,9 @@ class L1View(Shape, frozen=True):
 
     chain_id: int
     head: int | None = None
-    """The newest block seen."""
+    """The newest block seen; of those that are final enough, where only such are asked for."""
     cursor: int | None = None
-    """Every block below it is processed."""
+    """Every block below it is processed. A node reads the contract at `head`, so for it everything up to there."""
     finality: str = ""
     answered_at: float | None = None
     problem: str = ""
@@ -249,6 +249,9 @@ class TaskView(Shape, frozen=True):
     """How many operators have signed it."""
     attempt: int | None = None
     due_in_s: float | None = None
+    """Until it is tried again; null: it is being worked on, or has ended."""
+    at: float | None = None
+    """When it ended."""
 
 
 class TasksView(Shape, frozen=True):

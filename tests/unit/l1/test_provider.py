@@ -57,6 +57,17 @@ async def test_blocks_logs_and_calls_come_as_values(chain, autojump_clock):
     assert await provider.ask("eth_chainId", (), integer_untrusted) == CHAIN_ID
 
 
+async def test_the_newest_block_that_a_tag_named_is_remembered(chain, autojump_clock):
+    provider = provider_of(StubNode(chain), StubNode(chain), StubNode(chain), agree=2)
+    before = provider.head
+
+    await provider.block(BlockNumber(1))
+    by_number = provider.head
+    await provider.block("latest")
+
+    assert (before, by_number, provider.head) == (None, None, BlockNumber(3))
+
+
 # --- the chain id
 
 

@@ -37,18 +37,28 @@ export function queues(doc) {
     queue.oldest_s !== null && h("span", { class: "muted" }, ` the oldest for ${span(queue.oldest_s)}`), queue.detail !== "" && h("span", { class: "muted" }, ` ${queue.detail}`)]])));
 }
 
+/** Of batches of Aligned: title, class, whether a row has something there, and what. Each role fills some. */
+const COLUMNS = [
+  ["Batch", "", () => true, (task) => short(task.batch)],
+  ["State", "", () => true, (task) => words(task.state)],
+  ["Why", "", (task) => task.reason !== "" || task.detail !== "", (task) => [words(task.reason), task.detail !== "" && h("span", { class: "muted" }, ` ${task.detail}`)]],
+  ["Block", "num", (task) => task.block !== null, (task) => task.block ?? "–"],
+  ["Signed", "num", (task) => task.signed !== null, (task) => count(task.signed)],
+  ["Attempt", "num", (task) => task.attempt !== null, (task) => count(task.attempt)],
+  ["Due", "num", (task) => task.due_in_s !== null, (task) => (task.due_in_s === null ? "–" : `in ${span(task.due_in_s)}`)],
+  ["Ended", "num", (task) => task.at !== null, (task) => when(task.at)],
+];
+
 export function tasks(doc) {
   const { tasks } = doc;
   if (tasks === null) return null;
+  const filled = COLUMNS.filter(([, , has]) => tasks.rows.some(has));
   const totals = Object.entries(tasks.counts).map(([state, many]) => `${count(many)} ${words(state)}`).join(", ");
   return card("tasks", "Batches of Aligned", totals,
     tasks.rows.length === 0
       ? empty("Nothing waits, and nothing was refused.")
-      : table("Batches of Aligned", [["Batch"], ["State"], ["Why"], ["Block", "num"], ["Signed", "num"], ["Attempt", "num"], ["Due", "num"]],
-          tasks.rows.map((task) => ({ key: `${task.batch} ${task.block}`, cells: [
-            short(task.batch), words(task.state), [words(task.reason), task.detail !== "" && h("span", { class: "muted" }, ` ${task.detail}`)],
-            task.block ?? "–", count(task.signed), count(task.attempt), task.due_in_s === null ? "–" : `in ${span(task.due_in_s)}`,
-          ] }))),
+      : table("Batches of Aligned", filled.map(([title, kind]) => [title, kind]),
+          tasks.rows.map((task) => ({ key: `${task.batch} ${task.block}`, cells: filled.map(([, , , cell]) => cell(task)) }))),
     tasks.left_out > 0 && h("p", { class: "muted" }, `${plural(tasks.left_out, "batch", "batches")} more: attestrio ${doc.node.role} status`));
 }
 
@@ -58,7 +68,7 @@ export function resequence(doc) {
   return card("resequence", "Re-sequencing", words(resequence.phase),
     h("progress", { max: Math.max(1, resequence.total), value: resequence.done, "aria-label": "Batches built again" }),
     pairs(["Built again", `${count(resequence.done)} of ${count(resequence.total)} (${percent(resequence.done, resequence.total)})`],
-      ["Batches", `${resequence.first} to ${resequence.last}`], resequence.at !== null && ["Being built", resequence.at], resequence.detail !== "" && ["", resequence.detail]));
+      resequence.first !== null && ["Batches", `${resequence.first} to ${resequence.last}`], resequence.at !== null && ["Being built", resequence.at], resequence.detail !== "" && ["", resequence.detail]));
 }
 
 export function epochs(doc) {
