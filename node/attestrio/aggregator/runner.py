@@ -59,6 +59,8 @@ class Serving:
     """host:port of the Go RPC."""
     core: AsyncValue[Core | None]
     """None: another process leads, or this one is still reading its journal."""
+    absent: Callable[[], Absent]
+    """Why there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +87,18 @@ class AggregatorRunner:
         """Started once it listens. Raises AddressInUse, BadAddress, JournalOfAnotherContract; what a journal on this
         machine raises; in groups."""
         desk: Desk[Core] = Desk()
-        desk.shut(Absent.NOT_THE_LEADER)
         server = AggregatorServer(desk, self.bind, self.limits, self.metrics, self.run_blocking)
         async with trio.open_nursery() as nursery:
             address = await nursery.start(server.run)
             nursery.start_soon(self.telemetry.run)
-            task_status.started(Serving(address, desk.core))
-            await while_leading(self.journal, LEAD, self.owner, partial(self._lead, desk), for_s=self.lead_s)
+            task_status.started(Serving(address, desk.core, lambda: desk.absent))
+
+            def no_lead(another_leads: bool) -> None:
+                desk.shut(Absent.NOT_THE_LEADER if another_leads else Absent.STORE_AWAY)
+
+            await while_leading(
+                self.journal, LEAD, self.owner, partial(self._lead, desk), for_s=self.lead_s, on_none=no_lead
+            )  # fmt: skip
         raise AssertionError("unreachable: an aggregator runs until cancelled")
 
     async def _lead(self, desk: Desk[Core], fence: Fence) -> NoReturn:

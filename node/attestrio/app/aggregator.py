@@ -107,7 +107,9 @@ async def run_aggregator(
             nursery.start_soon(grace.run)
             url, serving = None, AsyncValue[Serving | None](None)
             if config.aggregator.metrics_bind:
-                page = aggregator_page(metrics, journal, chain, serving)
+                page = aggregator_page(
+                    metrics, journal, chain, serving, key=account.address, behind=config.l1.confirmations
+                )
                 url = await life.enter_async_context(served_page(page, metrics, config.aggregator.metrics_bind))
             runner = runner_of(config, journal, chain, account, metrics, run_blocking)
             serving.value = running = await nursery.start(runner.run)

@@ -8,8 +8,10 @@ from typing import Any
 from trio_util import AsyncValue
 
 from attestrio.aggregator import report as aggregator_report
+from attestrio.aggregator.desk import Absent
 from attestrio.aggregator.runner import Serving
 from attestrio.app.page import RolePage, Sections, l1_answers, l1_view
+from attestrio.duty import Reason
 from attestrio.gorpc.client import GoRpcClient
 from attestrio.journal import Journal
 from attestrio.kit.metrics import Metrics
@@ -19,58 +21,80 @@ from attestrio.web.api import FactView, QueueView, TasksView, TaskView
 from attestrio.web.health import Finding
 
 
-def operator_page(metrics: Metrics, journal: Journal, chain: L1Provider, aggregator: GoRpcClient) -> RolePage:
-    """What the journal says, whether Ethereum answers and the aggregator is connected."""
+def operator_page(
+    metrics: Metrics,
+    journal: Journal,
+    chain: L1Provider,
+    aggregator: GoRpcClient,
+    *,
+    key: str,
+    behind: int = 0,
+    name: str = "",
+) -> RolePage:
+    """What the journal says, whether Ethereum answers and the aggregator is connected.
+
+    `behind`: how many blocks below the newest a scan ends.
+    """
 
     def connected() -> Finding:
         if aggregator.connected:
             return Finding(True, f"the aggregator at {aggregator.address} is connected")
         return Finding(False, f"the aggregator at {aggregator.address} is not connected: responses wait")
 
-    page = RolePage("operator", metrics, partial(operator_sections, journal, chain, aggregator.address))
+    read = partial(operator_sections, journal, chain, aggregator.address, behind)
+    page = RolePage("operator", metrics, read, name=name, key=key)
     page.health.add("l1", l1_answers(chain))
     page.health.add("aggregator", connected)
     return page
 
 
 def aggregator_page(
-    metrics: Metrics, journal: Journal, chain: L1Provider, serving: AsyncValue[Serving | None]
+    metrics: Metrics,
+    journal: Journal,
+    chain: L1Provider,
+    serving: AsyncValue[Serving | None],
+    *,
+    key: str,
+    behind: int = 0,
 ) -> RolePage:
-    """What the journal says, whether Ethereum answers, and whether this process leads."""
-
-    def leads() -> Finding:
-        if serving.value is None or serving.value.core.value is None:
-            return Finding(False, "stands by: another process leads, or the journal is still being read")
-        return Finding(True, "leads")
+    """What the journal says, whether Ethereum answers, and whether this process leads, or can as soon as it has to."""
 
     def listening() -> str | None:
         return None if serving.value is None else serving.value.address
 
-    page = RolePage("aggregator", metrics, partial(aggregator_sections, journal, chain), listening=listening)
+    read = partial(aggregator_sections, journal, chain, behind)
+    page = RolePage("aggregator", metrics, read, key=key, listening=listening)
     page.health.add("l1", l1_answers(chain))
-    page.health.add("leads", leads)
+    page.health.add("leads", lambda: leads(serving.value))
     return page
 
 
-async def operator_sections(journal: Journal, chain: L1Provider, aggregator: str) -> Sections:
+def leads(serving: Serving | None) -> Finding:
+    """Whether this process leads or stands by: both are well. One that could not take the lead over is not."""
+    if serving is None:
+        return Finding(False, "starts")
+    if serving.core.value is not None:
+        return Finding(True, "leads")
+    absent = serving.absent()
+    if absent is Absent.NOT_THE_LEADER:
+        return Finding(True, "standby: another process leads, and this one takes over when it has to")
+    if absent is Absent.STARTING:
+        return Finding(False, "the journal is being read")
+    return Finding(False, f"nothing can be recorded: {absent.value}")
+
+
+async def operator_sections(journal: Journal, chain: L1Provider, aggregator: str, behind: int) -> Sections:
     """Reads the whole journal."""
     report = await operator_report.report_of(journal)
-    rows = [
-        TaskView(
-            batch=one["batch"], state=f"waits for {one['for']}", attempt=one["attempt"], due_in_s=round(one["due_in_s"])
-        )
-        for one in report.waiting
-    ]
-    rows += [
-        TaskView(batch=one["batch"], state=one["ended"], reason=one["reason"], detail=one["detail"])
-        for one in reversed(report.unanswered)
-    ]
+    rows = [_waiting(one) for one in report.waiting]
+    rows += [_ended(one) for one in reversed(report.unanswered)]
+    rows += [_ended(one) for one in report.newest]
     return Sections(
         facts=[
             FactView(name="aggregator", value=aggregator),
             FactView(name="known before", value=_block(report.known_before)),
         ],
-        l1=l1_view(chain, report.done_before, "confirmations"),
+        l1=l1_view(chain, report.done_before, _finality(behind)),
         queues=[
             QueueView(name="to be verified", waiting=report.work),
             QueueView(name="to be answered on the chain", waiting=report.outbox),
@@ -80,7 +104,7 @@ async def operator_sections(journal: Journal, chain: L1Provider, aggregator: str
     )
 
 
-async def aggregator_sections(journal: Journal, chain: L1Provider) -> Sections:
+async def aggregator_sections(journal: Journal, chain: L1Provider, behind: int) -> Sections:
     """Reads the whole journal."""
     report, queue = await aggregator_report.report_of(journal), await aggregator_report.queue_of(journal)
     leader = "nobody" if report.leader is None or report.left_s <= 0 else report.leader
@@ -95,7 +119,7 @@ async def aggregator_sections(journal: Journal, chain: L1Provider) -> Sections:
             FactView(name="operators known", value=str(report.operators)),
             *(FactView(name=f"parked: {reason}", value=str(count)) for reason, count in report.parked.items()),
         ],
-        l1=l1_view(chain, report.scanned_before, "confirmations"),
+        l1=l1_view(chain, report.scanned_before, _finality(behind)),
         queues=[
             QueueView(
                 name="signatures", waiting=report.signatures, detail=f"{report.orphans} of batches not on the chain"
@@ -107,12 +131,29 @@ async def aggregator_sections(journal: Journal, chain: L1Provider) -> Sections:
     )
 
 
+def _waiting(one: dict[str, Any]) -> TaskView:
+    if one["leased"]:
+        return TaskView(batch=one["batch"], state=f"at {one['for']} now", attempt=one["attempt"])
+    return TaskView(
+        batch=one["batch"], state=f"waits for {one['for']}", attempt=one["attempt"], due_in_s=round(one["due_in_s"])
+    )
+
+
+def _ended(one: dict[str, Any]) -> TaskView:
+    reason = "" if one["reason"] == Reason.OK else one["reason"]
+    return TaskView(batch=one["batch"], state=one["ended"], reason=reason, detail=one["detail"], at=one["at"] or None)
+
+
 def _task(one: dict[str, Any], state: str, block: int | None) -> TaskView:
     due = one.get("due_in_s")
     return TaskView(
         batch=one["batch"], state=state, reason=one["reason"], detail=one["detail"], block=block, signed=one["signed"],
         attempt=one.get("attempt"), due_in_s=None if due is None else round(max(due, 0.0)),
     )  # fmt: skip
+
+
+def _finality(behind: int) -> str:
+    return f"{behind} blocks below the newest" if behind else "newest block"
 
 
 def _block(number: int | None) -> str:

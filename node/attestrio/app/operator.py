@@ -13,7 +13,7 @@ from attestrio.app.aligned import address_of, given_password, greet, provider_of
 from attestrio.app.aligned_pages import operator_page
 from attestrio.app.operator_config import OperatorConfig, lacking
 from attestrio.app.page import served_page
-from attestrio.bls import SecretKey, read_keystore
+from attestrio.bls import SecretKey, operator_id, read_keystore
 from attestrio.configuring import BadConfig
 from attestrio.gorpc.client import GoRpcClient
 from attestrio.journal import SqliteJournal
@@ -65,7 +65,9 @@ async def run_operator(
             aggregator = GoRpcClient(config.aggregator.address or "")
             url = None
             if config.operator.metrics_bind:
-                page = operator_page(metrics, journal, chain, aggregator)
+                page = operator_page(
+                    metrics, journal, chain, aggregator, key=key_of(secret), behind=config.l1.confirmations
+                )
                 url = await life.enter_async_context(served_page(page, metrics, config.operator.metrics_bind))
             old = config.batches.old_position
             runner = OperatorRunner(
@@ -86,6 +88,11 @@ def bls_secret(config: OperatorConfig) -> SecretKey:
         raise BadConfig("configuration", lacking(config)[0])
     password = given_password("bls", section.password, section.password_file)
     return read_keystore(Path(section.keystore), password)
+
+
+def key_of(secret: SecretKey) -> str:
+    """As the aggregator and the contracts call the operator."""
+    return f"0x{operator_id(secret.public_g1()).hex()}"
 
 
 def verifier_of(config: OperatorConfig) -> CommandVerifier:

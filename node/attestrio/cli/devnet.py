@@ -97,7 +97,7 @@ def devnet(
     ] = False,
     web: Annotated[
         str | None,
-        Parameter(help="HOST:PORT of the main node's page; the attesters' are at the ports above. 0: free ports."),
+        Parameter(help="HOST:PORT of the main node's (aggregator's) page; the others are at the ports above. 0: free."),
     ] = None,
     log_format: LogFormatFlag = None,
     output: Output = Output(),
@@ -106,7 +106,7 @@ def devnet(
 
     Example: attestrio devnet --batches 5
     """
-    set_up_logs(log_format or "auto", "warning")
+    set_up_logs(log_format or "auto", "info", shown="warning")
     if aligned:
         refuse_beside(
             "--aligned",
@@ -115,15 +115,15 @@ def devnet(
                 "--data-dir": data_dir,
                 "--attesters": attesters,
                 "--processes": processes,
-                "--web": web,
             },
         )
         from attestrio.cli.devnet_aligned import run_aligned  # here, because its imports take half a second
         from attestrio.sim.aligned import AlignedSpec
 
         spec = AlignedSpec(
-            operators or DEFAULT_OPERATORS, batches, every, redis_url=redis or "", anvil=find_anvil(anvil)
-        )
+            operators or DEFAULT_OPERATORS, batches, every, redis_url=redis or "", anvil=find_anvil(anvil),
+            web=page_of(web),
+        )  # fmt: skip
         return run_aligned(spec, output)
     refuse_without("--aligned", {"--operators": operators, "--redis": redis})
     # with more attesters than have to sign, one of them is late for many a batch: no news where all run in one process
@@ -211,7 +211,7 @@ async def collect(cluster: Cluster, batches: int | None, done: list[BatchQC], ou
         with display(cluster, output) as show:
             nodes = await nursery.start(cluster.run)
             settle()
-            tell_pages(cluster)
+            tell_pages(cluster.pages)
             async with aclosing(new_certificates(nodes[MAIN])) as certificates:
                 async for certificate in certificates:
                     done.append(certificate)
@@ -221,9 +221,9 @@ async def collect(cluster: Cluster, batches: int | None, done: list[BatchQC], ou
         nursery.cancel_scope.cancel()
 
 
-def tell_pages(cluster: Cluster) -> None:
+def tell_pages(pages: Mapping[str, str]) -> None:
     """Where the pages are: on stderr, since stdout is for certificates."""
-    for name, url in cluster.pages.items():
+    for name, url in pages.items():
         print(f"{name}: {url}/", file=sys.stderr, flush=True)
 
 

@@ -19,9 +19,11 @@ from rich.live import Live
 from rich.table import Table
 
 from attestrio.app.aggregator_config import JournalSection
+from attestrio.cli.devnet import tell_pages
 from attestrio.cli.output import Output, Usage, say
 from attestrio.cli.signals import until_signal
 from attestrio.errors import SafetyError
+from attestrio.kit.settle import settle
 from attestrio.sim.aligned import AlignedNet, AlignedSpec, Answered
 
 ROWS: Final = 10  # newest answers in the table
@@ -55,6 +57,8 @@ async def collect(net: AlignedNet, output: Output) -> None:
     async with trio.open_nursery() as nursery:
         with display(net.spec, output) as show:
             await nursery.start(net.run)
+            settle()
+            tell_pages(net.pages)
             while wanted is None or shown < wanted:
                 await net.count.wait_value(lambda count, seen=shown: count > seen)  # type: ignore[misc]
                 for one in net.answered[shown:]:

@@ -59,10 +59,11 @@ def follow_config(section: LogSection, flag: LogFormat | None = None, *, as_json
     set_up_logs(flag or ("json" if as_json else section.format), section.level, section.levels)
 
 
-def set_up_logs(form: LogFormat, level: str, levels: Mapping[str, str] | None = None) -> None:
+def set_up_logs(form: LogFormat, level: str, levels: Mapping[str, str] | None = None, *, shown: str = "debug") -> None:
     """Render every record of ours, and what trio has to say, through structlog, to stderr.
 
-    `levels` are those of single loggers, which hold for the loggers below them too.
+    `levels` are those of single loggers, which hold for the loggers below them too. Of what passes them, stderr gets
+    what is `shown` or above; a page gets it all.
     """
     if form == "auto":
         form = "console" if sys.stderr.isatty() else "json"
@@ -83,6 +84,7 @@ def set_up_logs(form: LogFormat, level: str, levels: Mapping[str, str] | None = 
     handler = StderrHandler()
     handler.setFormatter(formatter)
     handler.addFilter(SeldomFull())
+    handler.setLevel(shown.upper())
     forget_levels()
     for name in LOGGERS:
         logger = logging.getLogger(name)

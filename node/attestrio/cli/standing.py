@@ -28,7 +28,8 @@ def operator_line(operator: RunningOperator) -> str:
 
 
 def aggregator_line(aggregator: RunningAggregator) -> str:
-    return "stands by" if aggregator.serving.core.value is None else "leads"
+    serving = aggregator.serving
+    return f"stands by: {serving.absent()}" if serving.core.value is None else "leads"
 
 
 def sequencer_line(sequencer: RunningSequencer) -> str:

@@ -19,6 +19,13 @@ RESIGN_S = 2.0
 AGAIN = (0.2, 0.5, 1.0, 2.0)
 """Seconds before the next try, after one that did not last; the last one from then on."""
 
+OnNone = Callable[[bool], None]
+"""Called after a try that brought no lead: True when another leads, False when the journal is away."""
+
+
+def _nobody(_another_leads: bool) -> None:
+    """The default."""
+
 
 async def while_leading(
     journal: Journal,
@@ -27,6 +34,7 @@ async def while_leading(
     run: Callable[[Fence], Awaitable[NoReturn]],
     *,
     for_s: float = LEAD_S,
+    on_none: OnNone = _nobody,
 ) -> NoReturn:
     """Run `run` whenever this process leads, each time under a new token, until cancelled.
 
@@ -45,15 +53,19 @@ async def while_leading(
     try:
         while True:
             began = trio.current_time()
-            with suppress(JournalAway):  # told where the lead is lost; tried again until the journal is back
+            try:
                 if fence is not None:
                     # A write of the life before may still be on its way: a larger token refuses it.
                     await journal.resign(fence)
                 asked = trio.current_time()
                 fence = await journal.lead(name, owner, for_s)
-                if fence is not None:
+                if fence is None:
+                    on_none(True)
+                else:
                     log.info("%s leads %s, token %d", owner, name, fence.token)
                     await _term(journal, fence, owner, run, asked + for_s, for_s)
+            except JournalAway:  # logged where the lead is lost; tried again until the journal is back
+                on_none(False)
             if trio.current_time() - began > for_s:
                 short = 0
             await trio.sleep(min(AGAIN[min(short, len(AGAIN) - 1)], for_s / 3))

@@ -100,8 +100,9 @@ class OperatorState:
     def ended(self, batch: Batch, verdict: Verdict) -> None:
         """Count a batch that came to its end, and say so."""
         reason = verdict.ended.value if verdict.reason is Reason.OK else verdict.reason.value
+        why = verdict.detail or ("" if verdict.reason is Reason.OK else reason)
         log.info(
-            "batch %s is %s: %s", batch, verdict.ended.value, verdict.detail or reason,
+            "batch %s is %s%s", batch, verdict.ended.value, f": {why}" if why else "",
             extra=named(EventName.RESPONSE_ENDED, batch=f"0x{batch.identifier.hex()}", reason=reason),
         )  # fmt: skip
         self.metrics.batches.labels(verdict.ended.value).inc()

@@ -25,11 +25,15 @@ from attestrio.app.aggregator_config import (
     ServerSection,
     TasksSection,
 )
+from attestrio.app.aligned_pages import operator_page
+from attestrio.app.operator import key_of
+from attestrio.app.page import served_page
 from attestrio.bls import SecretKey
 from attestrio.gorpc.client import GoRpcClient
 from attestrio.journal import JournalAway, SqliteJournal
 from attestrio.kit.files import write_new
 from attestrio.kit.http import Scope, serve_app
+from attestrio.kit.metrics import Metrics
 from attestrio.l1.api import Address, BlockNumber, LogFilter
 from attestrio.l1.scan import ScanSettings
 from attestrio.l1.wire import hex_bytes, hex_number
@@ -69,6 +73,8 @@ class AlignedSpec:
     redis_url: str = ""
     """Where the aggregator keeps its journal; "": in a file."""
     anvil: Path | None = None
+    web: tuple[str, int] | None = None
+    """Host and port of the aggregator's page; operators' pages are at the ports above. Port 0: free ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,8 @@ class AlignedNet:
     count: AsyncValue[int] = field(default_factory=lambda: AsyncValue(0), init=False)
     """How many are answered."""
     aggregator: RunningAggregator | None = field(default=None, init=False)
+    pages: dict[str, str] = field(default_factory=dict, init=False)
+    """The URL of each page by the name of whose it is, once it runs; empty without `spec.web`."""
     _manager: SimServiceManager | None = field(default=None, init=False)
     _posted: dict[bytes, Posted] = field(default_factory=dict, init=False)
     _data: dict[str, bytes] = field(default_factory=dict, init=False)
@@ -135,6 +143,8 @@ class AlignedNet:
             nursery = await life.enter_async_context(trio.open_nursery())
             url = await nursery.start(serve_app, self._serve, "127.0.0.1:0")
             self.aggregator = await nursery.start(run_aggregator, config)
+            if self.aggregator.metrics_url is not None:
+                self.pages["aggregator"] = self.aggregator.metrics_url
             for number, key in enumerate(keys):
                 await nursery.start(self._operate, number, key, self.aggregator.address)
             nursery.start_soon(self._watch)
@@ -174,7 +184,7 @@ class AlignedNet:
         contract = hex_bytes(manager)
         file, word = keystore
         return AggregatorConfig(
-            aggregator=NodeSection(data_dir=str(self.data_dir / "aggregator" / "data")),
+            aggregator=NodeSection(data_dir=str(self.data_dir / "aggregator" / "data"), metrics_bind=self._page(0)),
             server=ServerSection(bind="127.0.0.1:0"),
             ecdsa=EcdsaSection(keystore=str(file), password_file=str(word)),
             l1=L1Section(
@@ -192,18 +202,34 @@ class AlignedNet:
     async def _operate(
         self, number: int, key: SecretKey, aggregator: str, *, task_status: trio.TaskStatus[None]
     ) -> None:
-        folder = self.data_dir / f"operator-{number + 1}"
+        name = f"operator-{number + 1}"
+        folder = self.data_dir / name
         folder.mkdir(exist_ok=True)
+        metrics, client = Metrics(), GoRpcClient(aggregator)
         journal = SqliteJournal(folder / "operator.db")
-        async with Downloader(DownloadSettings(allow_private=True)) as downloader, trio.open_nursery() as nursery:
+        chain = self.manager.anvil.provider
+        async with AsyncExitStack() as life:
+            downloader = await life.enter_async_context(Downloader(DownloadSettings(allow_private=True)))
+            nursery = await life.enter_async_context(trio.open_nursery())
             await nursery.start(journal.run)
+            if bind := self._page(1 + number):
+                page = operator_page(metrics, journal, chain, client, key=key_of(key), name=name)
+                self.pages[name] = await life.enter_async_context(served_page(page, metrics, bind))
             runner = OperatorRunner(
-                journal, self.manager.anvil.provider, self.manager.address, key, HashVerifier(), downloader,
-                GoRpcClient(aggregator), ScanSettings(BlockNumber(0), every_s=POLL_S),
-                outbox=OutboxSettings(retry_cap_s=1.0, resend_s=10.0),
+                journal, chain, self.manager.address, key, HashVerifier(), downloader, client,
+                ScanSettings(BlockNumber(0), every_s=POLL_S), outbox=OutboxSettings(retry_cap_s=1.0, resend_s=10.0),
+                metrics=metrics,
             )  # fmt: skip
             await nursery.start(runner.run)
             task_status.started()
+            await trio.sleep_forever()
+
+    def _page(self, place: int) -> str:
+        """Where the page of the one at `place` is; "": nowhere."""
+        if self.spec.web is None:
+            return ""
+        host, port = self.spec.web
+        return f"{host}:{port + place if port else 0}"
 
     # --- batches
 

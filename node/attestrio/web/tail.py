@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final, cast
 
 from attestrio.web.api import Level, LogView
@@ -14,9 +15,15 @@ LINES: Final = 100
 MAX_TEXT: Final = 500  # characters of a line; what strangers send is quoted in some
 LEVELS = {"debug", "info", "warning", "error", "critical"}
 
+_tail: ContextVar[LogTail | None] = ContextVar("tail", default=None)
+
 
 class LogTail(logging.Handler):
-    """Keeps the newest lines that pass the logger's level: what stderr gets, and no more. Any thread may log."""
+    """Keeps the newest lines that pass the logger's level. Any thread may log.
+
+    Where several nodes share a process, as in a devnet, each has what was logged by tasks that came of `following`
+    its own tail, and what belongs to none of them.
+    """
 
     def __init__(self, lines: int = LINES) -> None:
         super().__init__()
@@ -25,6 +32,8 @@ class LogTail(logging.Handler):
         """Grows with every line."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if _tail.get() not in (None, self):
+            return
         try:
             text = record.getMessage()
             if record.exc_info and record.exc_info[1] is not None:
@@ -51,11 +60,14 @@ def _line(text: str) -> str:
 
 @contextmanager
 def following(tail: LogTail, *loggers: str) -> Iterator[None]:
-    """Let `tail` hear `loggers` meanwhile."""
+    """Let `tail` hear `loggers` meanwhile; what this task and those that it starts then log is for no other tail."""
     for name in loggers:
         logging.getLogger(name).addHandler(tail)
+    before = _tail.get()
+    _tail.set(tail)
     try:
         yield
     finally:
+        _tail.set(before)
         for name in loggers:
             logging.getLogger(name).removeHandler(tail)

@@ -2,8 +2,9 @@
 
 import pytest
 import trio
+from attestrio.aggregator.desk import Absent
 from attestrio.aggregator.runner import Serving
-from attestrio.app.aligned_pages import aggregator_page, operator_page
+from attestrio.app.aligned_pages import aggregator_page, leads, operator_page
 from attestrio.app.page import PROBLEM, READ_S, RolePage, Sections, l1_answers, origin_of
 from attestrio.app.sequencer_page import SequencerSeen, sequencer_page
 from attestrio.errors import SourceError
@@ -101,11 +102,11 @@ async def test_an_operator_shows_its_journal_and_is_not_ready_without_its_aggreg
 
     async with trio.open_nursery() as nursery, chain:
         await nursery.start(journal.run)
-        page = operator_page(Metrics(), journal, chain, GoRpcClient("127.0.0.1:9"))
+        page = operator_page(Metrics(), journal, chain, GoRpcClient("127.0.0.1:9"), key="0x01", name="one")
         view = await page.document()
         nursery.cancel_scope.cancel()
 
-    assert view.node.role == "operator"
+    assert (view.node.role, view.node.name, view.node.key) == ("operator", "one", "0x01")
     assert facts(view) == {"aggregator": "127.0.0.1:9", "known before": "nothing is scanned yet"}
     assert [(queue.name, queue.waiting) for queue in view.queues] == [
         ("to be verified", 0),
@@ -116,26 +117,38 @@ async def test_an_operator_shows_its_journal_and_is_not_ready_without_its_aggreg
     assert [(check.name, check.ok) for check in page.health.checks()] == [("l1", True), ("aggregator", False)]
 
 
-async def test_an_aggregator_that_stands_by_is_not_ready_until_it_leads(tmp_path):
+async def test_an_aggregator_is_ready_when_it_leads_and_when_it_stands_by_and_not_when_it_could_not_take_over(tmp_path):
     journal = SqliteJournal(tmp_path / "aggregator.db", inline)
-    serving = AsyncValue(None)
-    core = AsyncValue(None)
+    serving, core, absent = AsyncValue(None), AsyncValue(None), Absent.STARTING
+    found = []
 
     async with L1Provider([Endpoint("http://127.0.0.1:9", 17_000)]) as chain, trio.open_nursery() as nursery:
         await nursery.start(journal.run)
-        page = aggregator_page(Metrics(), journal, chain, serving)
-        before = page.health.ready
-        serving.value = Serving("127.0.0.1:8090", core)
-        view = await page.document()
+        page = aggregator_page(Metrics(), journal, chain, serving, key="0xab", behind=2)
+        found.append((page.health.ready, ""))
+        serving.value = Serving("127.0.0.1:8090", core, lambda: absent)
+        for absent in Absent:
+            page.health.look()
+            found.append((page.health.ready, absent.value))
         core.value = object()
         page.health.look()
+        found.append((page.health.ready, "leads"))
+        view = await page.document()
         nursery.cancel_scope.cancel()
 
-    assert not before
-    assert page.health.ready
-    assert view.node.listening == "127.0.0.1:8090"
+    assert [why for ready, why in found if ready] == [Absent.NOT_THE_LEADER.value, "leads"]
+    assert len(found) == 2 + len(Absent)
+    assert (view.node.listening, view.node.key) == ("127.0.0.1:8090", "0xab")
     assert facts(view) == {"leads": "nobody", "operators known": "0"}
+    assert view.l1.finality == "2 blocks below the newest"
     assert view.tasks.rows == []
+
+
+def test_a_standby_says_that_it_is_one():
+    standby = leads(Serving("127.0.0.1:8090", AsyncValue(None), lambda: Absent.NOT_THE_LEADER))
+
+    assert standby.ok
+    assert standby.reason.startswith("standby: another process leads")
 
 
 async def test_ethereum_that_does_not_answer_makes_a_role_not_ready_by_a_code_without_its_address():

@@ -1,6 +1,7 @@
 """The one line that `systemctl status` shows of each role."""
 
 import pytest
+from attestrio.aggregator.desk import Absent
 from attestrio.aggregator.runner import Serving
 from attestrio.app import RunningNode
 from attestrio.app.aggregator import RunningAggregator
@@ -36,9 +37,10 @@ def test_an_operator_says_what_is_left(tmp_path):
     assert line == "2 batches unfinished, all before block 101 are done"
 
 
-@pytest.mark.parametrize(("core", "line"), [(None, "stands by"), (object(), "leads")])
+@pytest.mark.parametrize(("core", "line"), [(None, "stands by: not the leader"), (object(), "leads")])
 def test_an_aggregator_says_whether_it_leads(core, line):
-    running = RunningAggregator("127.0.0.1:8090", Serving("127.0.0.1:8090", AsyncValue(core)), Metrics(), None)
+    serving = Serving("127.0.0.1:8090", AsyncValue(core), lambda: Absent.NOT_THE_LEADER)
+    running = RunningAggregator("127.0.0.1:8090", serving, Metrics(), None)
 
     assert aggregator_line(running) == line
 

@@ -1,6 +1,7 @@
 """One of several works at a time, and who was away begins anew. On virtual time; the journal is one file in memory."""
 
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -107,6 +108,23 @@ async def test_who_cannot_renew_stops_before_another_may_begin(tmp_path, autojum
     assert began[1:] == ("b", 2)
     assert 106 < ended[0] <= began[0] < 113
     assert notes[3:] == [(300, "b", "ends")]
+
+
+async def test_who_gets_no_lead_hears_whether_another_has_it_or_the_journal_is_away(tmp_path, autojump_clock):
+    heard = []
+    async with shared(tmp_path) as server, trio.open_nursery() as nursery:
+        await nursery.start(lead, server, "a", Working("a", []))
+        await trio.sleep(1)
+        standby = partial(while_leading, server.seen_by("b"), "work", "b", Working("b", []), on_none=heard.append)
+        nursery.start_soon(standby)
+        await trio.sleep(20)
+        before = set(heard)
+        server.away.add("b")
+        await trio.sleep(20)
+        nursery.cancel_scope.cancel()
+
+    assert before == {True}
+    assert heard[-1] is False
 
 
 async def test_a_leader_alone_goes_on_when_the_journal_was_away_for_less_than_its_lead(tmp_path, autojump_clock):

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+import trio
 from attestrio.web.tail import MAX_TEXT, LogTail, following
 
 NAME = "attestrio.test_web_tail"
@@ -77,3 +78,21 @@ def test_a_record_that_is_wrong_is_left_out_and_said(log, capsys):
 
     assert [line.text for line in tail.lines()] == ["goes on"]
     assert "Logging error" in capsys.readouterr().err
+
+
+async def test_two_nodes_in_one_process_each_have_lines_of_their_own(log):
+    async def node(text, *, task_status):
+        with following(LogTail(), NAME):
+            tail = logging.getLogger(NAME).handlers[-1]
+            async with trio.open_nursery() as parts:
+                parts.start_soon(trio.to_thread.run_sync, log.info, text)
+            task_status.started(tail)
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        tails = [await nursery.start(node, text) for text in ("of one", "of two")]
+        log.info("of the chain they share")
+        lines = [[line.text for line in tail.lines()] for tail in tails]
+        nursery.cancel_scope.cancel()
+
+    assert lines == [["of one", "of the chain they share"], ["of two", "of the chain they share"]]
