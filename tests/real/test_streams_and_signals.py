@@ -4,7 +4,6 @@ import json
 import os
 import resource
 import signal
-import socket
 import subprocess
 import sys
 
@@ -13,7 +12,8 @@ import trio
 from attestrio.mainnode.client import MainNodeClient
 from attestrio.roles import AttesterSecretKey
 from attestrio.sim.cluster import Cluster, ClusterSpec
-from processes import ATTESTRIO, environment, run, started
+from processes import ATTESTRIO, TIMEOUT_S, environment, run, started
+from suite import free_port
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -31,7 +31,7 @@ def run_without(closed, *words):
     """A command whose caller has closed these streams, as `>&-` does."""
     program = f"import os\nfor number in {closed}: os.close(number)\nos.execv({sys.executable!r}, {[*ATTESTRIO]} + "
     starter = [sys.executable, "-c", program + f"{[str(word) for word in words]})"]
-    return subprocess.run(starter, capture_output=True, text=True, timeout=30, env=environment(), check=False)
+    return subprocess.run(starter, capture_output=True, text=True, timeout=TIMEOUT_S, env=environment(), check=False)
 
 
 # streams
@@ -138,6 +138,26 @@ async def test_a_signal_that_is_repeated_while_a_network_is_prepared_changes_not
     assert os.listdir(tmp_path) == []
 
 
+def test_once_a_signal_was_obeyed_no_other_is_written_to_a_socket_that_trio_is_about_to_close():
+    program = """
+import os, signal, trio
+from attestrio.cli.signals import until_signal
+
+async def work():
+    os.kill(os.getpid(), signal.SIGTERM)
+    await trio.sleep_forever()
+
+async def main():
+    print(await until_signal(work), signal.set_wakeup_fd(-1))
+
+trio.run(main)
+"""
+
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=TIMEOUT_S)
+
+    assert (ended.returncode, ended.stdout) == (0, "143 -1\n")
+
+
 # descriptors
 
 
@@ -155,9 +175,7 @@ def test_a_network_without_enough_descriptors_says_what_is_missing(limit):
 
 async def test_a_main_node_without_descriptors_says_so_in_its_log_and_serves_again_afterwards(tmp_path):
     genesis = Cluster(tmp_path, ClusterSpec(attesters=1)).prepare()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = (
         *("main-node", "run", "--bind", f"127.0.0.1:{port}", "--data-dir", tmp_path / "main"),
         *("--set", f"genesis.file={tmp_path}/genesis.json", "--set", "batches.source=file"),

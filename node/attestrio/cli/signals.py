@@ -45,7 +45,9 @@ async def until_signal(work: Callable[[], Awaitable[object]]) -> int:
                 await work()
                 nursery.cancel_scope.cancel()
     finally:
-        if not code:
+        if code:
+            signal.set_wakeup_fd(-1)  # trio closes it before it takes it back: a signal then would be told as an error
+        else:
             for number, handler in before.items():
                 signal.signal(number, handler)
     return code
