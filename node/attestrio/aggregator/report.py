@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from attestrio.journal import Journal, Listed
 
 PAGE: Final = 2_000
 SHOWN: Final = 50
+NEWEST: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +79,12 @@ class Queue:
     dead: list[dict[str, Any]]
     left_out: int
     """How many there are beyond these."""
+    newest: list[dict[str, Any]]
+    """Of those that the chain has an answer to, the newest first."""
 
     def document(self) -> dict[str, Any]:
-        return {"open": self.open, "unknown": self.unknown, "dead": self.dead, "left_out": self.left_out}
+        return {"open": self.open, "unknown": self.unknown, "dead": self.dead, "left_out": self.left_out,
+                "newest": self.newest}  # fmt: skip
 
     def lines(self) -> Iterator[str]:
         for one in self.open:
@@ -129,7 +134,15 @@ async def queue_of(journal: Journal, most: int = SHOWN) -> Queue:
     counts = {topic: (await journal.count(topic)).waiting for topic in claims}
     left_out = len(waiting) - len(shown) + sum(max(counts[one] - len(claims[one]), 0) for one in claims)
     unknown = [_claim(one, signed) for one in claims[rows.UNKNOWN]]
-    return Queue(shown, unknown, [_claim(one, signed) for one in claims[rows.DEAD]], left_out)
+    verified = heapq.nlargest(NEWEST, ((task.place, one) for one, task in tasks.items() if task.verified is not None))
+    newest = [await _verified(journal, identifier, tasks[identifier], signed) for _, identifier in verified]
+    return Queue(shown, unknown, [_claim(one, signed) for one in claims[rows.DEAD]], left_out, newest)
+
+
+async def _verified(journal: Journal, identifier: bytes, task: Task, signed: Mapping[bytes, int]) -> dict[str, Any]:
+    raw = await journal.get(rows.ANSWERS, identifier)
+    answer = Answer(Phase.WAITING) if raw is None else rows.unpack(raw, Answer)
+    return _open(identifier, task, answer, signed[identifier]) | {"verified_block": task.verified}
 
 
 def _open(identifier: bytes, task: Task, answer: Answer, signed: int) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def aggregator_page(
     def listening() -> str | None:
         return None if serving.value is None else serving.value.address
 
-    read = partial(aggregator_sections, journal, chain, behind)
+    read = partial(aggregator_sections, journal, chain, behind, serving)
     page = RolePage("aggregator", metrics, read, key=key, listening=listening)
     page.health.add("l1", l1_answers(chain))
     page.health.add("leads", lambda: leads(serving.value))
@@ -104,14 +104,19 @@ async def operator_sections(journal: Journal, chain: L1Provider, aggregator: str
     )
 
 
-async def aggregator_sections(journal: Journal, chain: L1Provider, behind: int) -> Sections:
+async def aggregator_sections(
+    journal: Journal, chain: L1Provider, behind: int, serving: AsyncValue[Serving | None]
+) -> Sections:
     """Reads the whole journal."""
     report, queue = await aggregator_report.report_of(journal), await aggregator_report.queue_of(journal)
     leader = "nobody" if report.leader is None or report.left_s <= 0 else report.leader
+    if serving.value is not None and serving.value.core.value is not None:
+        leader = "this process"
     rows = [
         *(_task(one, one["phase"], one["block"]) for one in queue.open),
         *(_task(one, "unknown", None) for one in queue.unknown),
         *(_task(one, "given up", None) for one in queue.dead),
+        *(_task(one, one["phase"], one["block"]) for one in queue.newest),
     ]
     return Sections(
         facts=[
@@ -122,7 +127,9 @@ async def aggregator_sections(journal: Journal, chain: L1Provider, behind: int) 
         l1=l1_view(chain, report.scanned_before, _finality(behind)),
         queues=[
             QueueView(
-                name="signatures", waiting=report.signatures, detail=f"{report.orphans} of batches not on the chain"
+                name="signatures",
+                waiting=report.signatures,
+                detail=f"({report.orphans} of batches not on the chain)" if report.orphans else "",
             ),
             QueueView(name="batches looked for", waiting=report.unknown),
             QueueView(name="batches given up", waiting=report.dead),

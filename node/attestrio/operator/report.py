@@ -36,7 +36,7 @@ class Report:
     waiting: list[dict[str, Any]]
     """The oldest of what waits, with the number of attempts, and whether it is being worked on."""
     newest: list[dict[str, Any]]
-    """Those that ended well, the newest first."""
+    """Those that ended well and wait for nothing, the newest first."""
 
     def document(self) -> dict[str, Any]:
         return {
@@ -76,12 +76,14 @@ async def report_of(journal: Journal) -> Report:
             elif verdict.final:
                 well.append((verdict.at, identifier, verdict))
         well = heapq.nlargest(NEWEST, well, key=lambda one: one[0])
+    waiting = [*await _waiting(journal, rows.WORK, "verification"), *await _waiting(journal, rows.OUTBOX, "the chain")]
+    at_hand = {one["batch"] for one in waiting}
+    newest = [row for _, identifier, verdict in well if (row := _row(identifier, verdict))["batch"] not in at_hand]
     counts = {topic: (await journal.count(topic)).waiting for topic in (rows.WORK, rows.OUTBOX, rows.DEAD)}
     return Report(
         await _block(journal, rows.END), await _block(journal, rows.MARK), counts[rows.WORK], counts[rows.OUTBOX],
         counts[rows.DEAD], dict(sorted(ended.items())), unanswered[-SHOWN:],
-        [*await _waiting(journal, rows.WORK, "verification"), *await _waiting(journal, rows.OUTBOX, "the chain")],
-        [_row(identifier, verdict) for _, identifier, verdict in well],
+        waiting, newest,
     )  # fmt: skip
 
 

@@ -131,6 +131,7 @@ async def test_the_queue_shows_batches_the_oldest_first_with_what_they_wait_for(
         f"given up 0x{batch_of(5).hex()}  5 signed  (not_on_chain: nothing seen)",
     ]
     assert json.loads(json.dumps(queue.document()))["left_out"] == 0
+    assert [(one["batch"], one["verified_block"]) for one in queue.newest] == [(f"0x{batch_of(3).hex()}", 110)]
 
 
 async def test_a_long_queue_is_cut_and_says_so(tmp_path, autojump_clock):

@@ -4,16 +4,19 @@ import pytest
 import trio
 from attestrio.aggregator.desk import Absent
 from attestrio.aggregator.runner import Serving
-from attestrio.app.aligned_pages import aggregator_page, leads, operator_page
+from attestrio.app.aligned_pages import aggregator_page, leads, operator_page, operator_sections
 from attestrio.app.page import PROBLEM, READ_S, RolePage, Sections, l1_answers, origin_of
 from attestrio.app.sequencer_page import SequencerSeen, sequencer_page
+from attestrio.duty import Reason
 from attestrio.errors import SourceError
 from attestrio.gorpc.client import GoRpcClient
-from attestrio.journal import SqliteJournal
+from attestrio.journal import Item, Put, SqliteJournal
 from attestrio.kit.blocking import inline
 from attestrio.kit.metrics import Metrics
 from attestrio.l1.endpoint import Endpoint
 from attestrio.l1.provider import L1Provider
+from attestrio.operator import rows
+from attestrio.operator.rows import Ended, OnChain, Verdict
 from attestrio.resequence.report import Progress, Report
 from attestrio.sequencer.shared import Head
 from attestrio.web.api import FactView
@@ -117,6 +120,33 @@ async def test_an_operator_shows_its_journal_and_is_not_ready_without_its_aggreg
     assert [(check.name, check.ok) for check in page.health.checks()] == [("l1", True), ("aggregator", False)]
 
 
+async def test_an_operator_shows_what_it_is_at_what_it_refused_and_what_it_signed_last(tmp_path):
+    one, two, three, four = (bytes([number]) * 32 for number in range(1, 5))
+    on_chain = OnChain(b"r" * 32, b"s" * 20, 7, 0, "http://storage/x")
+    verdicts = {
+        two: Verdict(Ended.SIGNED, Reason.OK, at=50.0), three: Verdict(Ended.SIGNED, Reason.OK, at=60.0),
+        four: Verdict(Ended.REFUSED, Reason.PROOF_INVALID, at=55.0),
+    }  # fmt: skip
+    journal = SqliteJournal(tmp_path / "operator.db", inline)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(journal.run)
+        put = [Put(rows.VERDICTS, key, rows.pack(verdict)) for key, verdict in verdicts.items()]
+        await journal.append(rows.WORK, [Item(rows.key_of(one, on_chain, None))], put=put)
+        await journal.append(rows.OUTBOX, [Item(rows.key_of(two, on_chain, None))])
+        await journal.lease(rows.WORK, "test", 1, 60.0)
+        sections = await operator_sections(journal, L1Provider([Endpoint("http://127.0.0.1:9", 1)]), "a:1", 0)
+        nursery.cancel_scope.cancel()
+
+    assert [(row.batch[2:4], row.state, row.due_in_s, row.at) for row in sections.tasks.rows] == [
+        ("01", "at verification now", None, None),
+        ("02", "waits for the chain", 0, None),
+        ("04", "refused", None, 55.0),
+        ("03", "signed", None, 60.0),
+    ]
+    assert sections.l1.finality == "newest block"
+
+
 async def test_an_aggregator_is_ready_when_it_leads_and_when_it_stands_by_and_not_when_it_could_not_take_over(tmp_path):
     journal = SqliteJournal(tmp_path / "aggregator.db", inline)
     serving, core, absent = AsyncValue(None), AsyncValue(None), Absent.STARTING
@@ -139,7 +169,7 @@ async def test_an_aggregator_is_ready_when_it_leads_and_when_it_stands_by_and_no
     assert [why for ready, why in found if ready] == [Absent.NOT_THE_LEADER.value, "leads"]
     assert len(found) == 2 + len(Absent)
     assert (view.node.listening, view.node.key) == ("127.0.0.1:8090", "0xab")
-    assert facts(view) == {"leads": "nobody", "operators known": "0"}
+    assert facts(view) == {"leads": "this process", "operators known": "0"}
     assert view.l1.finality == "2 blocks below the newest"
     assert view.tasks.rows == []
 

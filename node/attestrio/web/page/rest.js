@@ -58,7 +58,7 @@ export function tasks(doc) {
     tasks.rows.length === 0
       ? empty("Nothing waits, and nothing was refused.")
       : table("Batches of Aligned", filled.map(([title, kind]) => [title, kind]),
-          tasks.rows.map((task) => ({ key: `${task.batch} ${task.block}`, cells: filled.map(([, , , cell]) => cell(task)) }))),
+          tasks.rows.map((task) => ({ key: `${task.batch} ${task.block} ${task.state}`, cells: filled.map(([, , , cell]) => cell(task)) }))),
     tasks.left_out > 0 && h("p", { class: "muted" }, `${plural(tasks.left_out, "batch", "batches")} more: attestrio ${doc.node.role} status`));
 }
 
