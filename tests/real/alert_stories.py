@@ -14,6 +14,7 @@ from alert_recording import Fired
 from alert_worlds import Hub, Nodes, Other, Twin, Without, in_memory, nodes, recording, slow_disk
 from attestrio.aggregator.runner import obey
 from attestrio.aggregator.settings import RecoverySettings
+from attestrio.batches import MainNodeBatches
 from attestrio.kit.metrics import Metrics
 from attestrio.l1.errors import LogHashDiffers
 from attestrio.mainnode.agree import AgreeingMainNodes
@@ -22,6 +23,7 @@ from attestrio.sim.faults import HEALTHY, Says, Slow
 from attestrio.sim.links import Member
 from attestrio.sim.main_node import SimMainNode
 from node_world import MAIN, key
+from test_story_agree import OtherHash
 
 HEALTHY_MIN = 20
 
@@ -143,7 +145,7 @@ async def a_disk_is_slow(folder):
 
 @asynccontextmanager
 async def with_three_main_nodes(folder):
-    """attester-1 asks three main nodes; one of them is a moment late all the time."""
+    """attester-1 asks three main nodes for everything; one of them is a moment late all the time."""
     async with recording() as (taken, nursery):
         world = Nodes(nursery, folder, taken)
         await world.start(MAIN)
@@ -151,7 +153,9 @@ async def with_three_main_nodes(folder):
         sims = [SimMainNode(await world.store(MAIN), world.genesis) for _ in range(3)]
         clients = [sim.client(url=f"http://main-{index}/") for index, sim in enumerate(sims)]
         sims[1].fault = Slow(2.0)
-        await world.start("attester-1", also=[metrics], status_client=AgreeingMainNodes(clients, 2, metrics))
+        agreeing = AgreeingMainNodes(clients, 2, metrics)
+        batches = MainNodeBatches(agreeing, world.genesis.hash())
+        await world.start("attester-1", also=[metrics], status_client=agreeing, batch_source=batches)
         await world.start(*world.attesters[1:])
         nursery.start_soon(taken.run)
         yield world, taken, sims, clients
@@ -164,6 +168,24 @@ async def a_main_node_contradicts(folder):
         await taken.hold(20, Fired.of("MainNodeDissent", instance="attester-1", main_node=clients[0].name))
         sims[0].fault = HEALTHY
         await taken.hold(20)
+        return taken
+
+
+async def a_main_node_lies_about_a_batch(folder):
+    async with with_three_main_nodes(folder) as (_, taken, sims, clients):
+        await taken.hold(HEALTHY_MIN)
+        sims[0].fault = OtherHash()
+        await trio.sleep(60.0)  # two batches
+        sims[0].fault = HEALTHY
+        await taken.hold(1, Fired.of("MainNodeOtherBatch", instance="attester-1", main_node=clients[0].name))
+        await taken.hold(40)
+        return taken
+
+
+async def healthy_node_with_three_main_nodes(folder):
+    async with with_three_main_nodes(folder) as (_, taken, _, _):
+        for _ in range(12):
+            await taken.hold(5)
         return taken
 
 
@@ -352,7 +374,13 @@ async def batches_are_rolled_back(folder):
         return taken
 
 
-SOAKS = [healthy_nodes, healthy_nodes_of_a_slow_chain, healthy_operator, healthy_aggregator]
+SOAKS = [
+    healthy_nodes,
+    healthy_nodes_of_a_slow_chain,
+    healthy_node_with_three_main_nodes,
+    healthy_operator,
+    healthy_aggregator,
+]
 FAULTS = [
     one_attester_stops,
     quorum_is_lost,
@@ -363,6 +391,7 @@ FAULTS = [
     an_attester_votes_twice,
     a_disk_is_slow,
     a_main_node_contradicts,
+    a_main_node_lies_about_a_batch,
     peers_go,
     ethereum_is_away,
     the_aggregator_is_away,

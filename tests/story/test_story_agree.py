@@ -7,6 +7,7 @@ import pytest
 from attestrio.app import run_node
 from attestrio.config import load_config
 from attestrio.duty import Reason
+from attestrio.mainnode.agree import ABOUT
 from attestrio.mainnode.types import BATCH_TO_ATTEST, hash_json
 from attestrio.roles import Batch, BatchHash, BatchNumber
 from attestrio.sim.faults import HEALTHY, Hangs, HttpStatus, Only, OtherGenesis, Reply, Says, Slow
@@ -77,7 +78,11 @@ class Site:
             await epoch.votes.wait_newer(epoch.votes.newer_than(0)[1])
 
     def dissent(self, index):
-        return self.node.metrics.value("attestrio_main_node_dissent_total", main_node=self.urls[index])
+        return sum(self.dissent_about(index).values())
+
+    def dissent_about(self, index):
+        name = "attestrio_main_node_dissent_total"
+        return {what: self.node.metrics.value(name, main_node=self.urls[index], what=what) for what in ABOUT}
 
     def named(self, number):
         """Who dissented about a batch, and about what, as the duty log tells it."""
@@ -102,7 +107,7 @@ async def test_right_hash_is_signed_and_the_main_node_that_lied_about_it_is_name
 
     assert vote.batch == batch(0)
     assert site.named(0) == {f"{site.urls[1]} about the batch"}
-    assert site.dissent(1) >= 1.0
+    assert site.dissent_about(1)["batch"] >= 1.0
     assert [site.dissent(0), site.dissent(2)] == [0.0, 0.0]
 
 

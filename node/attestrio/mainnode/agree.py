@@ -19,6 +19,10 @@ log = logging.getLogger("attestrio.mainnode")
 
 T = TypeVar("T", bound=Hashable)
 
+STATUS, BATCH, GENESIS, ABSENT = ABOUT = ("status", "batch", "genesis", "absent")
+"""What a dissent is about, in its metric. Absent: it has no answer where the others have one, or the other way round,
+as one has that lags or leads. Batch: another hash of the same chain, which no honest main node gives."""
+
 Told = Callable[[str, str, BatchNumber | None], None]
 """Called with the name of a dissenter, what it was asked, and the batch it was about."""
 
@@ -79,7 +83,7 @@ class AgreeingMainNodes:
     metrics: Metrics
     on_dissent: Told = nobody
     on_answers: Answers = unheard
-    _dissent: Callable[[str], None] = field(init=False, repr=False)
+    _dissent: Callable[[str, str], None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not len(self.upstreams) // 2 < self.agree <= len(self.upstreams):
@@ -88,22 +92,24 @@ class AgreeingMainNodes:
             )
         names = [upstream.name for upstream in self.upstreams]
         total = self.metrics.counter(
-            "attestrio_main_node_dissent_total", "Answers that contradicted what was agreed on, by main node.",
-            labels={"main_node": names},
-        )  # fmt: skip
-        object.__setattr__(self, "_dissent", lambda name: total.labels(main_node=name).inc())
+            "attestrio_main_node_dissent_total",
+            "Answers that contradicted what was agreed on, by main node and what they were about; batch: another hash "
+            "under the same genesis; absent: it had no answer where the others had one, or the other way round.",
+            labels={"main_node": names, "what": ABOUT},
+        )
+        object.__setattr__(self, "_dissent", lambda name, what: total.labels(main_node=name, what=what).inc())
 
     async def attestation_status(self) -> AttestationStatus | None:
         """The status that `agree` main nodes give; None when that many have none."""
-        return await self._ask("status", None, lambda upstream: upstream.attestation_status())
+        return await self._ask(STATUS, None, lambda upstream: upstream.attestation_status())
 
     async def batch_to_attest(self, number: BatchNumber) -> Batch | None:
         """The batch that `agree` main nodes name; None when that many do not know it."""
-        return await self._ask("batch", number, lambda upstream: upstream.batch_to_attest(number))
+        return await self._ask(BATCH, number, lambda upstream: upstream.batch_to_attest(number))
 
     async def consensus_genesis(self) -> Genesis | None:
         """The genesis that `agree` main nodes follow."""
-        return await self._ask("genesis", None, lambda upstream: upstream.consensus_genesis())
+        return await self._ask(GENESIS, None, lambda upstream: upstream.consensus_genesis())
 
     async def _ask(
         self, what: str, batch: BatchNumber | None, call: Callable[[Upstream], Awaitable[T | None]]
@@ -141,10 +147,19 @@ class AgreeingMainNodes:
             )
         for name, answer in said.items():
             if answer != winner:
-                self._dissent(name)
+                self._dissent(name, _about(what, answer, winner))
                 self.on_dissent(name, what, batch)
                 log.info("%s dissents about the %s: %s, agreed on %s", name, what, _shown(answer), _shown(winner))
         return winner
+
+
+def _about(what: str, answer: object, winner: object) -> str:
+    """One of ABOUT."""
+    if answer is None or winner is None:
+        return ABSENT
+    if isinstance(answer, Batch) and isinstance(winner, Batch) and answer.genesis != winner.genesis:
+        return GENESIS
+    return what
 
 
 def _shown(answer: object) -> str:

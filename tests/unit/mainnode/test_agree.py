@@ -7,7 +7,7 @@ import trio
 from attestrio.errors import SourceError
 from attestrio.kit.http import Unreachable
 from attestrio.kit.metrics import Metrics
-from attestrio.mainnode.agree import AgreeingMainNodes, NotAgreed
+from attestrio.mainnode.agree import ABOUT, AgreeingMainNodes, NotAgreed
 from attestrio.roles import (
     AttesterSecretKey,
     Batch,
@@ -40,8 +40,8 @@ GENESIS, OTHER = genesis(), genesis(1)
 SEVEN = BatchNumber(7)
 
 
-def batch(content=1):
-    return Batch(SEVEN, BatchHash(bytes([content]) * 32), GENESIS.hash())
+def batch(content=1, of=GENESIS):
+    return Batch(SEVEN, BatchHash(bytes([content]) * 32), of.hash())
 
 
 def status(number=7, of=GENESIS):
@@ -100,8 +100,8 @@ class Asked:
             lambda number, said: self.heard.append((number, said)),
         )
 
-    def dissent(self, name):
-        return self.metrics.value("attestrio_main_node_dissent_total", main_node=name)
+    def dissent(self, name, what):
+        return self.metrics.value("attestrio_main_node_dissent_total", main_node=name, what=what)
 
 
 async def test_answer_counts_when_enough_give_it(autojump_clock):
@@ -124,7 +124,7 @@ async def test_one_that_lies_about_a_hash_is_outvoted_and_named(autojump_clock, 
     name = "abc"[liar]
     assert told == batch()
     assert asked.named == [(name, "batch", SEVEN)]
-    assert [asked.dissent(one) for one in "abc"] == [float(one == name) for one in "abc"]
+    assert [asked.dissent(one, "batch") for one in "abc"] == [float(one == name) for one in "abc"]
     assert asked.heard[0][1][name] == f"says {batch(9).hash.to_text()}"
 
 
@@ -218,7 +218,27 @@ async def test_answers_to_a_batch_are_handed_on_with_the_failures(autojump_clock
 async def test_dissent_of_each_is_zero_from_the_start():
     asked = Asked(2, None, None, None)
 
-    assert [asked.dissent(name) for name in "abc"] == [0.0, 0.0, 0.0]
+    assert {asked.dissent(name, what) for name in "abc" for what in ABOUT} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("question", "agreed", "other", "about"),
+    [
+        ("attestation_status", status(7), status(8), "status"),
+        ("attestation_status", status(7), None, "absent"),
+        ("batch_to_attest", batch(1), batch(2), "batch"),
+        ("batch_to_attest", batch(1), None, "absent"),
+        ("batch_to_attest", None, batch(1), "absent"),
+        ("batch_to_attest", batch(1), batch(1, OTHER), "genesis"),
+        ("consensus_genesis", GENESIS, OTHER, "genesis"),
+    ],
+)
+async def test_dissent_is_counted_by_what_it_is_about(autojump_clock, question, agreed, other, about):
+    asked = Asked(2, agreed, other, agreed, delays=[1.0, 0.0, 1.0])
+
+    await getattr(asked.all, question)(*([SEVEN] if question == "batch_to_attest" else []))
+
+    assert {what: asked.dissent("b", what) for what in ABOUT} == {what: float(what == about) for what in ABOUT}
 
 
 async def test_cancelled_question_leaves_nothing_behind(autojump_clock):
