@@ -24,7 +24,8 @@ def _usual_recursion_limit():
 @pytest.fixture(autouse=True)
 def _its_reasons(request):
     """A test that `reasons.PRODUCED` names has to produce what stands there."""
-    wanted = wanted_of(str(Path(request.node.nodeid).relative_to("tests")))
+    path = request.node.path.relative_to(Path(__file__).parent).as_posix()
+    wanted = wanted_of(f"{path}::{request.node.name}")
     if not wanted:
         yield
         return

@@ -29,7 +29,7 @@ def test_every_reason_has_a_line_for_each_way_in_which_it_ends_a_batch():
 def test_the_test_that_produces_a_reason_is_there(what, request):
     path, name = PRODUCED[what].split("::")
     function = name.partition("[")[0]
-    collected = {item.nodeid.removeprefix("tests/") for item in request.session.items}
+    collected = {f"{path}::{item.name}" for item in request.session.items if item.path == TESTS / path}
     cases = {test for test in collected if test.partition("[")[0] == f"{path}::{function}"}
 
     assert function in known_in(TESTS / path)
