@@ -110,7 +110,10 @@ async def run_aggregator(
                 page = aggregator_page(
                     metrics, journal, chain, serving, key=account.address, behind=config.l1.confirmations
                 )
-                url = await life.enter_async_context(served_page(page, metrics, config.aggregator.metrics_bind))
+                section = config.aggregator
+                url = await life.enter_async_context(
+                    served_page(page, metrics, section.metrics_bind, section.metrics_hosts)
+                )
             runner = runner_of(config, journal, chain, account, metrics, run_blocking)
             serving.value = running = await nursery.start(runner.run)
             task_status.started(RunningAggregator(running.address, running, metrics, url))

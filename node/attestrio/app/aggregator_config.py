@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from attestrio.app.aligned_config import L1Section as AlignedL1Section
 from attestrio.app.aligned_config import refuse_no_address
 from attestrio.configuring import BadConfig, Layout, LogSection, Origin, Secret, Section, not_negative, positive
+from attestrio.web.hosts import checked_hosts
 
 NAMESPACE: Final = re.compile("[A-Za-z0-9_.-]{1,64}")
 
@@ -18,10 +19,13 @@ class NodeSection(Section, frozen=True):
     """Folder of everything this aggregator keeps; made with mode 0700."""
     metrics_bind: str = ""
     """Where page, probes and metrics are served (host:port; port 0 picks a free one); "": nowhere."""
+    metrics_hosts: tuple[str, ...] = ()
+    """Names by which browsers may ask for the page; addresses and localhost always may."""
 
     def __post_init__(self) -> None:
         if not self.data_dir:
             raise ValueError("data_dir may not be empty")
+        checked_hosts(self.metrics_hosts)
 
 
 class ServerSection(Section, frozen=True):

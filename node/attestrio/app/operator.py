@@ -68,7 +68,10 @@ async def run_operator(
                 page = operator_page(
                     metrics, journal, chain, aggregator, key=key_of(secret), behind=config.l1.confirmations
                 )
-                url = await life.enter_async_context(served_page(page, metrics, config.operator.metrics_bind))
+                section = config.operator
+                url = await life.enter_async_context(
+                    served_page(page, metrics, section.metrics_bind, section.metrics_hosts)
+                )
             old = config.batches.old_position
             runner = OperatorRunner(
                 journal, chain, address_of(config.l1.manager), secret, verifier_of(config), downloader,

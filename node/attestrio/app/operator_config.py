@@ -7,6 +7,7 @@ from attestrio.configuring import BadConfig, Layout, LogSection, Origin, Secret,
 from attestrio.gorpc.client import GoRpcClient
 from attestrio.gorpc.errors import BadServerAddress
 from attestrio.operator.batch import MAX_BYTES, SYSTEMS
+from attestrio.web.hosts import checked_hosts
 
 
 class NodeSection(Section, frozen=True):
@@ -14,10 +15,13 @@ class NodeSection(Section, frozen=True):
     """Folder of everything this operator keeps; made with mode 0700."""
     metrics_bind: str = ""
     """Where page, probes and metrics are served (host:port; port 0 picks a free one); "": nowhere."""
+    metrics_hosts: tuple[str, ...] = ()
+    """Names by which browsers may ask for the page; addresses and localhost always may."""
 
     def __post_init__(self) -> None:
         if not self.data_dir:
             raise ValueError("data_dir may not be empty")
+        checked_hosts(self.metrics_hosts)
 
 
 class BlsSection(Section, frozen=True):

@@ -54,9 +54,11 @@ async def served(
                 nursery.cancel_scope.cancel()
 
 
-def served_page(page: RolePage, metrics: Metrics, bind: str) -> AbstractAsyncContextManager[str]:
+def served_page(
+    page: RolePage, metrics: Metrics, bind: str, hosts: Iterable[str] = ()
+) -> AbstractAsyncContextManager[str]:
     """`served`, for a role with a page of its own."""
-    return served(page, page.health, page.tail, metrics, bind)
+    return served(page, page.health, page.tail, metrics, bind, hosts)
 
 
 def origin_of(url: str) -> str:

@@ -137,7 +137,10 @@ async def run_sequencer(
             url = None
             if config.sequencer.metrics_bind:
                 page = sequencer_page(parts.metrics, parts.seen, has_l1=bool(config.l1.rpc_urls))
-                url = await life.enter_async_context(served_page(page, parts.metrics, config.sequencer.metrics_bind))
+                section = config.sequencer
+                url = await life.enter_async_context(
+                    served_page(page, parts.metrics, section.metrics_bind, section.metrics_hosts)
+                )
             await parts.start_l1(nursery, sink)
             if resequence:
                 await parts.resequence(sink, close=config.resequence.then == "build")

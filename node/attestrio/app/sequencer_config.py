@@ -9,6 +9,7 @@ import msgspec
 from attestrio.app.aligned_config import refuse_no_address
 from attestrio.configuring import BadConfig, Layout, LogSection, Origin, Section, not_negative, positive
 from attestrio.sequencer.settings import BATCH_SEAL_S, BLOCK_SEAL_S, DATA_BUDGET
+from attestrio.web.hosts import checked_hosts
 from attestrio.zkevm.counters import LETTERS
 from attestrio.zkevm.counters.batch import SMT_FACTOR
 from attestrio.zkevm.executor import FIRST_FORK, LAST_FORK
@@ -21,10 +22,13 @@ class NodeSection(Section, frozen=True):
     """Folder of everything this sequencer keeps, its stream too; made with mode 0700."""
     metrics_bind: str = ""
     """Where page, probes and metrics are served (host:port; port 0 picks a free one); "": nowhere."""
+    metrics_hosts: tuple[str, ...] = ()
+    """Names by which browsers may ask for the page; addresses and localhost always may."""
 
     def __post_init__(self) -> None:
         if not self.data_dir:
             raise ValueError("data_dir may not be empty")
+        checked_hosts(self.metrics_hosts)
 
 
 class ChainSection(Section, frozen=True):

@@ -29,6 +29,7 @@ from attestrio.configuring import BadConfig
 from attestrio.journal import Journal
 from attestrio.kit.files import DISK_FAULTS, FileUnwritable, write_new
 from attestrio.kit.notify import READY, keep_alive, notify
+from attestrio.kit.settle import settle
 from attestrio.operator.errors import NothingSuch
 
 log = logging.getLogger("attestrio.cli")
@@ -73,6 +74,7 @@ async def run_logged(run: Callable[..., Awaitable[object]], data_dir: str) -> No
             "aggregator running, data in %s, operators at %s, metrics at %s", data_dir, running.address,
             running.metrics_url or "nowhere",
         )  # fmt: skip
+        settle()
         notify(READY, os.environ)
         nursery.start_soon(keep_alive, os.environ, partial(aggregator_line, running))
 

@@ -29,6 +29,7 @@ from attestrio.kit.blocking import in_thread
 from attestrio.kit.datadir import DataDir
 from attestrio.kit.metrics import Metrics
 from attestrio.kit.notify import READY, keep_alive, notify
+from attestrio.kit.settle import settle
 from attestrio.operator import rows
 from attestrio.operator.commands import Answer, Command, Verb, carry_out
 from attestrio.operator.errors import NothingSuch
@@ -97,6 +98,7 @@ async def run_logged(run: Callable[..., Awaitable[object]], data_dir: str) -> No
     async with trio.open_nursery() as nursery:
         running: RunningOperator = await nursery.start(run)
         log.info("operator running, data in %s, metrics at %s", data_dir, running.metrics_url or "nowhere")
+        settle()
         notify(READY, os.environ)
         nursery.start_soon(keep_alive, os.environ, partial(operator_line, running))
 

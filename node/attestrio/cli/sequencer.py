@@ -24,6 +24,7 @@ from attestrio.cli.resequence import print_plan
 from attestrio.cli.signals import until_signal
 from attestrio.cli.standing import sequencer_line
 from attestrio.kit.notify import READY, keep_alive, notify
+from attestrio.kit.settle import settle
 from attestrio.resequence.report import Progress
 
 log = logging.getLogger("attestrio.cli")
@@ -97,6 +98,7 @@ async def run_logged(config: SequencerConfig, *, resequence: bool, output: Outpu
             "sequencer running, data in %s, stream at %s, JSON-RPC at %s, metrics at %s", config.sequencer.data_dir,
             running.stream_address, running.rpc_url or "nowhere", running.metrics_url or "nowhere",
         )  # fmt: skip
+        settle()
         notify(READY, os.environ)
         nursery.start_soon(keep_alive, os.environ, partial(sequencer_line, running))
         await ended.wait()

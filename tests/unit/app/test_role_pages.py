@@ -1,11 +1,15 @@
 """The pages of operators, aggregators and sequencers: what they read, how often, and what makes them not ready."""
 
+import httpx
 import pytest
 import trio
 from attestrio.aggregator.desk import Absent
 from attestrio.aggregator.runner import Serving
+from attestrio.app.aggregator_config import AggregatorConfig
 from attestrio.app.aligned_pages import aggregator_page, leads, operator_page, operator_sections
-from attestrio.app.page import PROBLEM, READ_S, RolePage, Sections, l1_answers, origin_of
+from attestrio.app.operator_config import OperatorConfig
+from attestrio.app.page import PROBLEM, READ_S, RolePage, Sections, l1_answers, origin_of, served_page
+from attestrio.app.sequencer_config import SequencerConfig
 from attestrio.app.sequencer_page import SequencerSeen, sequencer_page
 from attestrio.duty import Reason
 from attestrio.errors import SourceError
@@ -85,6 +89,26 @@ async def test_a_journal_that_is_away_leaves_what_was_read_before_and_says_so(au
 
     assert facts(away) == {"read": "1", PROBLEM: Away.code}
     assert facts(back) == {"read": "4"}
+
+
+async def test_a_page_is_given_by_the_names_that_the_configuration_has_and_by_no_other():
+    page = RolePage("operator", Metrics(), Read())
+
+    async with served_page(page, Metrics(), "127.0.0.1:0", ["status.example"]) as url, httpx.AsyncClient() as client:
+        answers = [
+            (await client.get(f"{url}/status.json", headers={"host": host})).status_code
+            for host in ("status.example", "127.0.0.1", "rebound.example")
+        ]
+
+    assert answers == [200, 200, 403]
+
+
+@pytest.mark.parametrize("config", [OperatorConfig, AggregatorConfig, SequencerConfig])
+def test_a_name_that_is_none_is_refused_with_the_rest_of_the_configuration(config):
+    section = type(getattr(config(), config.__struct_fields__[0]))
+
+    with pytest.raises(ValueError, match="no name of a host"):
+        section(metrics_hosts=("http://status.example",))
 
 
 @pytest.mark.parametrize(
