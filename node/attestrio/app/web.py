@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,8 +21,9 @@ from attestrio.duty.reader import open_book
 from attestrio.errors import SourceError, StorageUnusable
 from attestrio.kit.blocking import RunBlocking
 from attestrio.protection.pending import read_pending
-from attestrio.roles import AttesterPublicKey, BatchNumber
+from attestrio.roles import AttesterPublicKey, BatchNumber, BatchQC
 from attestrio.status.runner import PollResult
+from attestrio.store.api import StoreClosed
 from attestrio.web.api import (
     SCHEMA,
     BatchView,
@@ -127,15 +129,24 @@ class NodePage:
         return None if story is None else batch_view(story, self.names, ALL)
 
     async def _read(self, number: int) -> BatchStory | None:
-        """What the duty book has, of the newest epoch that knows the batch."""
+        """What the duty book has, of the newest epoch that knows the batch, or can tell of one it has not seen."""
 
         def read() -> BatchStory | None:
             with open_book(self._book) as book:
                 return next(iter(book.stories(BatchNumber(number))), None)
 
+        def tell(certificate: BatchQC | None) -> BatchStory | None:
+            with open_book(self._book) as book:
+                return book.unseen(BatchNumber(number), certificate)
+
+        epoch = self._node.epoch.value
         try:
-            return await self._run_blocking(read)
-        except StorageUnusable:  # no book yet; whoever writes it ends the node if it cannot be written
+            known = await self._run_blocking(read)
+            if known is not None or epoch is None:
+                return known
+            certificate = await epoch.store.qc(BatchNumber(number))
+            return await self._run_blocking(partial(tell, certificate))
+        except (StorageUnusable, StoreClosed):  # no book yet, or the epoch ends
             return None
 
     # --- sections

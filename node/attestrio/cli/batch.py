@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Final
 
@@ -19,8 +19,10 @@ from attestrio.duty import BatchStory, EndState
 from attestrio.duty.book import BOOK
 from attestrio.duty.reader import open_book
 from attestrio.duty.telling import MOST, Telling, moment, of_story
+from attestrio.duty.unseen import why_unseen
 from attestrio.errors import SetupError
-from attestrio.roles import BatchNumber
+from attestrio.roles import BatchNumber, BatchQC
+from attestrio.store.certificates import open_certificates
 
 app = App(
     name="batch",
@@ -28,7 +30,7 @@ app = App(
     "Example: attestrio batch explain 7 --data-dir attestrio-data",
 )
 
-OPERATOR, AGGREGATOR = "operator.db", "aggregator.db"
+OPERATOR, AGGREGATOR, STORE = "operator.db", "aggregator.db", "store.db"
 HELD: Final = (BOOK, OPERATOR, AGGREGATOR)
 NUMBER: Final = re.compile(r"\d{1,20}", re.ASCII)
 HINTS: Final = 5  # folders that are named where nothing was found
@@ -125,17 +127,30 @@ def list_(
             ],
             "counts": {str(state): count for state, count in counts.items()},
         },
-        [*(line(one) for one in stories), f"{sum(counts.values())} batches seen: {total}"],
+        [*lines(stories), f"{sum(counts.values())} batches seen: {total}"],
     )
+
+
+def lines(stories: Sequence[BatchStory]) -> Iterator[str]:
+    """One line for each, and one for those between that were attested while the node was away."""
+    for before, story in zip([None, *stories], stories, strict=False):
+        if before is not None and before.of == story.of and story.number > before.number + 1:
+            first, last = before.number + 1, story.number - 1
+            which = f"batch {first}" if first == last else f"batches {first} to {last}"
+            yield f"{which}  not seen  {why_unseen(before, story)}"
+        yield line(story)
 
 
 def line(story: BatchStory) -> str:
     """One batch in a list."""
     at = moment(story.began_at) if story.began_at is not None else "unknown"
     why = "" if story.state is EndState.OPEN or str(story.reason) == "ok" else f"  {story.reason}"
-    missed = len(story.missing())
-    who = f"  {missed} of {len(story.of.committee)} did not vote" if missed and story.of and story.of.committee else ""
-    return f"batch {story.number}  {at}  {story.state}{why}{who}"
+    missed, committee = len(story.missing()), story.of.committee if story.of else None
+    verb = "have not voted yet" if story.state is EndState.OPEN else "did not vote"
+    who = f"  {missed} of {len(committee)} {verb}" if missed and committee else ""
+    held = story.hindrance() if story.state is EndState.CERTIFIED else None
+    own = f", this node among them: {held.reason}" if held else ""
+    return f"batch {story.number}  {at}  {story.state}{why}{who}{own}"
 
 
 def telling(
@@ -152,9 +167,13 @@ def telling(
         return of_aligned(batch, held, place, config, set_, data_dir)
     if not NUMBER.fullmatch(batch) or int(batch) >= 1 << 64:
         raise Usage(f"{batch} is no number of a batch, and {place} is of a node, whose batches have numbers.")
+    number = BatchNumber(int(batch))
     with open_book(place / BOOK) as book:
-        stories = book.stories(BatchNumber(int(batch)))
+        stories = book.stories(number)
         newest = book.newest(1)
+        passed = None if stories or epoch is not None else book.unseen(number, certificate_of(place, number))
+    if passed is not None:
+        return of_story(passed, names, most)
     found = [one for one in stories if epoch is None or (one.of is not None and one.of.epoch == epoch)]
     if not found:
         if stories:
@@ -163,6 +182,14 @@ def telling(
             known = f"the newest is batch {newest[0].number}" if newest else "no batch was seen yet"
         raise BatchUnknown(batch, place, known)
     return of_story(found[0], names, most)
+
+
+def certificate_of(place: Path, number: BatchNumber) -> BatchQC | None:
+    """What the node's store has of a batch, of its newest epoch. Raises StorageUnusable."""
+    if not (place / STORE).exists():
+        return None
+    with open_certificates(place / STORE) as file:
+        return file.certificate(number)
 
 
 def of_aligned(

@@ -153,6 +153,10 @@ ENDS: Final[Mapping[Reason, tuple[str, ...]]] = {
 passes, or hinders nobody. A batch of Aligned ends in the words of `operator.rows.Ended`."""
 
 
+FIRST: Final = "the first one since this node was started"
+"""How the detail of a `told` begins where the node had stopped before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class DutyEvent:
     """One step of one batch. `at` is wall time, in seconds since 1970; `detail` is free text for people."""

@@ -11,7 +11,7 @@ from typing import Final
 from trio_util import AsyncValue
 
 from attestrio.duty.ballots import Ballot, Ballots
-from attestrio.duty.events import DutyEvent, EndState, Reason, Step
+from attestrio.duty.events import FIRST, DutyEvent, EndState, Reason, Step
 from attestrio.duty.story import BatchStory, EpochOf, HeardVote
 from attestrio.kit.events import EventName, named
 from attestrio.roles import BatchNumber, BatchQC, NodePublicKey, SignedBatch
@@ -69,7 +69,7 @@ class DutyLog:
         self._epoch: EpochOf | None = None
         self._counts = dict.fromkeys(EndState, 0)
         self._version = AsyncValue(0)
-        self._has_book = False
+        self._has_book = self._came_back = False
         self._unwritten: dict[BatchNumber, None] = {}
         self._leaving: deque[BatchStory] = deque(maxlen=2 * max_batches)  # forgotten before they were written
         self.unwritten = AsyncValue(False)
@@ -93,8 +93,10 @@ class DutyLog:
         if step is Step.TOLD:
             self._forgotten(self._ballots.told(batch))
         last = next((event for event in reversed(events) if event.step is step), None)
-        if last is not None and (last.reason, last.detail) == (reason, detail):
+        if last is not None and (last.reason, last.detail.removeprefix(FIRST)) == (reason, detail):
             return
+        if step is Step.TOLD and reason is Reason.OK and self._came_back:
+            self._came_back, detail = False, FIRST + detail
         if len(events) == self._max_events:
             del events[self._max_events // 2]
         events.append(DutyEvent(batch, step, self._now(), reason, detail))
@@ -229,7 +231,7 @@ class DutyLog:
                 self._counts[story.state] += 1
                 del self._open[story.number]
                 entry.state, entry.reason, entry.ended_at = story.state, story.reason, story.ended_at
-        self._has_book = True
+        self._has_book, self._came_back = True, bool(self._entries)
         for number in list(self._open):
             self._entries[number].brought_back = True
             self.record(number, Step.TOLD, Reason.NODE_STOPPED, "started again")

@@ -13,9 +13,10 @@ import apsw
 from attestrio.duty import rows
 from attestrio.duty.events import EndState
 from attestrio.duty.story import BatchStory, EpochOf
+from attestrio.duty.unseen import unseen
 from attestrio.errors import StorageUnusable
 from attestrio.kit.sqlite import open_read_only, storage_errors
-from attestrio.roles import BatchNumber
+from attestrio.roles import BatchNumber, BatchQC
 
 
 class BookUnreadable(StorageUnusable):
@@ -42,6 +43,14 @@ class BookFile:
     def newest(self, count: int) -> list[BatchStory]:
         """The batches seen last, the oldest first."""
         return self._stories(lambda: rows.newest(self.connection, None, count))
+
+    def unseen(self, number: BatchNumber, certificate: BatchQC | None = None) -> BatchStory | None:
+        """What can be said of a batch of the newest epoch that was attested while the node was away; None where no
+        batch was seen before it, or none after it. `certificate`: what the store has of it."""
+        around = self._stories(lambda: rows.beside(self.connection, number))
+        if len(around) != 2 or not around[0].number < number < around[1].number:
+            return None
+        return unseen(number, *around, certificate)
 
     def counts(self) -> dict[EndState, int]:
         """How many batches ended how, forgotten ones included; the sum is the number of batches seen."""

@@ -197,6 +197,18 @@ def of_number(connection: apsw.Connection, number: BatchNumber) -> list[Row]:
     return [Row(*row) for row in found]
 
 
+def beside(connection: apsw.Connection, number: BatchNumber) -> list[Row]:
+    """The batches of the newest epoch next to a number: the highest below it, the lowest above it. O(log batches)."""
+    found = []
+    for side, order in (("<", "DESC"), (">", "ASC")):
+        found += connection.execute(
+            f"SELECT {COLUMNS} FROM batches WHERE epoch = (SELECT max(epoch) FROM epochs) AND number {side} ?"
+            f" ORDER BY number {order} LIMIT 1",
+            (_number(number),),
+        ).fetchall()
+    return [Row(*row) for row in found]
+
+
 def counts(connection: apsw.Connection) -> dict[EndState, int]:
     """How many batches ended how, deleted ones included; the sum is the number of batches seen."""
     found = dict.fromkeys(EndState, 0)

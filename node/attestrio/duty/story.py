@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from attestrio.duty.events import DutyEvent, EndState, Reason, Step
 from attestrio.roles import (
@@ -15,6 +15,8 @@ from attestrio.roles import (
     NodePublicKey,
     WeightedAttester,
 )
+
+UNTIL_SIGNED: Final = (Step.TOLD, Step.PERSISTED, Step.HASHED, Step.RECORDED, Step.SIGNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,14 @@ class BatchStory:
         if passed is None:
             return {}
         return {vote.key: vote.at - passed for vote in self.votes or () if vote.at > passed and not vote.in_certificate}
+
+    def hindrance(self) -> DutyEvent | None:
+        """What kept this node from voting: the first step up to the signature that was not done in the end; None where
+        it has voted, had not to, or the votes are not known."""
+        if self.of is None or not self.of.has_vote or not self.votes or self.of.own in {one.key for one in self.votes}:
+            return None
+        last = {event.step: event for event in self.events if event.step in UNTIL_SIGNED}
+        return next((last[step] for step in UNTIL_SIGNED if step in last and last[step].reason is not Reason.OK), None)
 
     def hash(self) -> BatchHash | None:
         """The one with the greatest weight behind it; None without votes. On a draw the one heard first."""

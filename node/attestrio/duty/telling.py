@@ -87,12 +87,15 @@ class Telling:
 def of_story(story: BatchStory, names: Mapping[str, str] | None = None, most: int = MOST) -> Telling:
     """A batch of the duty book. `names` are those of keys, by their text; `most` bounds the lists of votes."""
     teller = _Teller(story, names or {}, most)
-    waits = teller.waits_for()
-    reason = story.reason if story.state is not EndState.OPEN else waits.reason if waits else Reason.OK
+    waits, state = teller.waits_for(), str(story.state)
+    if story.state is EndState.CERTIFIED and (held := story.hindrance()):
+        waits, state = held, f"{state}, without this node's vote"
+    ended = story.state in (EndState.MISSED, EndState.SKIPPED)
+    reason = story.reason if ended else waits.reason if waits else Reason.OK
     detail = waits.detail if waits else ""
     why = "" if reason is Reason.OK else _because(reason, detail)
     return Telling(
-        f"batch {story.number}", str(story.state), why, ADVICE.get(reason, "") if why else "",
+        f"batch {story.number}", state, why, ADVICE.get(reason, "") if why else "",
         tuple(teller.facts()), teller.zero, tuple(teller.moments()), tuple(teller.after()), document(story),
     )  # fmt: skip
 

@@ -168,6 +168,35 @@ def test_a_batch_nobody_saw_is_refused_with_the_newest_known(attestrio, data_dir
     assert ended.err.endswith("the newest is batch 8 [batch_unknown]\n")
 
 
+def test_batches_that_were_attested_while_the_node_was_down_are_listed_and_explained(attestrio, tmp_path):
+    duty = DutyLog(Clock())
+
+    async def write():
+        book = DutyBook(tmp_path / BOOK, duty, inline)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(book.run)
+            duty.begin_epoch(EpochOf(1, GENESIS.hash(), GENESIS.attesters, SECRETS[0].public()))
+            duty.record(SEVEN, Step.TOLD)
+            duty.record(SEVEN, Step.TOLD, Reason.NODE_STOPPED, "started again")
+            duty.heard([SECRETS[1].sign_batch(batch(7))])
+            duty.end(SEVEN, EndState.CERTIFIED)
+            duty.record(BatchNumber(10), Step.TOLD)
+            duty.heard([SECRETS[1].sign_batch(batch(10))])
+            await book.close()
+
+    trio.run(write)
+
+    listed = attestrio("batch", "list", "--data-dir", tmp_path).out.splitlines()
+    explained = attestrio("batch", "explain", "8", "--data-dir", tmp_path)
+
+    assert listed[0].endswith("certified  2 of 3 did not vote, this node among them: node_stopped")
+    assert listed[1] == "batches 8 to 9  not seen  node_stopped"
+    assert listed[2].endswith("open  2 of 3 have not voted yet")
+    assert explained.code == 0
+    assert explained.out.startswith("batch 8: missed\n  why    The node did not run")
+    assert "to do  See why the node was down" in explained.out
+
+
 @pytest.mark.parametrize("text", ["-1", "x", "18446744073709551616", "0x" + "01" * 32], ids=str)
 def test_what_is_no_number_is_refused(attestrio, data_dir, text):
     assert attestrio("batch", "show", "--data-dir", data_dir, "--", text).code == 2

@@ -17,19 +17,45 @@ const STEPS = {
   submitted: "the main node has it",
 };
 
+/** What has to be done before this node can vote, in order. */
+const UNTIL_SIGNED = ["told", "persisted", "hashed", "recorded", "signed"];
+
 export function batches(doc, state, redraw) {
   const found = unlessListed(doc, state);
+  const own = doc.committee?.members.find((member) => member.own)?.name;
   if (doc.batches.length === 0 && doc.progress === null) return null;
   return card("batches", "Batches", lookup(state),
     found !== null && (found.batch === null
       ? h("p", { key: "found", class: "empty" }, found.problem)
-      : h("ol", { key: "found", class: "batches found" }, entry(found.batch, { open: true, toggle: () => { state.found = null; redraw(); } }))),
+      : h("ol", { key: "found", class: "batches found" }, entry(found.batch, { own, open: true, toggle: () => { state.found = null; redraw(); } }))),
     doc.batches.length === 0
       ? empty("No batch since this node started.")
-      : h("ol", { class: "batches" }, doc.batches.map((batch) => entry(batch, {
+      : h("ol", { class: "batches" }, doc.batches.map((batch, at) => [unseen(doc.batches[at - 1], batch), entry(batch, {
+          own,
           open: state.open.has(batch.number),
           toggle: (open) => { state.open[open ? "add" : "delete"](batch.number); redraw(); },
-        }))));
+        })])));
+}
+
+/** Between two batches of the list: those that were attested while this node was away. */
+function unseen(newer, batch) {
+  const many = newer === undefined ? 0 : newer.number - batch.number - 1;
+  if (many < 1) return null;
+  const which = many === 1 ? `Batch ${batch.number + 1} was` : `${count(many)} batches, ${batch.number + 1} to ${newer.number - 1}, were`;
+  const why = stopped(batch, newer) ? "while this node did not run" : "before this node asked again";
+  return h("li", { key: `before ${newer.number}`, class: "unseen" }, `${which} attested ${why}.`);
+}
+
+/** Whether this node stopped during `batch`, or after it: then the next one is the first since it was started. */
+function stopped(batch, newer) {
+  return batch.steps.some((step) => step.reason === "node_stopped") || newer.steps.some((step) => step.detail.startsWith("the first one since"));
+}
+
+/** What kept this node from voting for a batch that others certified: a step; undefined where nothing did. */
+function held(batch, own) {
+  if (batch.state !== "certified" || !batch.missing.includes(own)) return undefined;
+  const last = new Map(batch.steps.map((step) => [step.step, step]));
+  return UNTIL_SIGNED.map((name) => last.get(name)).find((step) => step !== undefined && step.reason !== "ok");
 }
 
 /** The batch that was asked for; null when the list has all of it: there it is opened then. */
@@ -50,8 +76,9 @@ function lookup(state) {
     h("button", {}, "Explain"));
 }
 
-function entry(batch, { open, toggle }) {
-  const took = batch.ended_at === null || batch.first_seen === null ? "" : span(batch.ended_at - batch.first_seen);
+function entry(batch, { own, open, toggle }) {
+  const step = held(batch, own);
+  const took = batch.ended_at === null || batch.first_seen === null || batch.ended_at === batch.first_seen ? "" : span(batch.ended_at - batch.first_seen);
   return h("li", { key: batch.number, id: `batch ${batch.number}` },
     h("details", { open, ontoggle: (event) => { if (event.target.open !== open) toggle(event.target.open); } },
       h("summary", {},
@@ -60,8 +87,9 @@ function entry(batch, { open, toggle }) {
         quorum(batch),
         h("span", { class: "took num", title: "from the status naming it to its end" }, took),
         h("span", { class: "age num muted" }, when(batch.ended_at ?? batch.first_seen)),
-        (batch.reason !== "" && batch.reason !== "ok") && h("span", { class: "reason" }, words(batch.reason))),
-      open && h("div", { class: "story" }, story(batch))));
+        (batch.reason !== "" && batch.reason !== "ok") && h("span", { class: "reason" }, words(batch.reason)),
+        step !== undefined && h("span", { class: "reason" }, `without this node’s vote: ${words(step.reason)}`)),
+      open && h("div", { class: "story" }, step !== undefined && h("p", { class: "meaning" }, [step.meaning, step.detail && `(${step.detail})`].filter(Boolean).join(" ")), story(batch))));
 }
 
 function story(batch) {

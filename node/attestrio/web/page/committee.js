@@ -58,5 +58,5 @@ const misses = (member) => Object.entries(member.missed).filter(([, times]) => t
 function missed(member) {
   const reasons = misses(member);
   if (reasons.length === 0) return h("span", { class: "muted" }, "0");
-  return h("span", { class: "warn" }, reasons.map(([reason, times]) => `${count(times)} ${words(reason)}`).join(", "));
+  return h("span", { class: "warn", title: "silent: no vote was heard; late: it came when the main node had gone on" }, reasons.map(([reason, times]) => `${count(times)} ${words(reason)}`).join(", "));
 }

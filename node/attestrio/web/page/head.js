@@ -71,7 +71,7 @@ export function attestation(doc) {
       tile("wanted", "Batch now", progress.wanted, progress.wanted === null ? "none named yet" : ["named ", when(progress.wanted_since)]),
       tile("certified", "Last certified", progress.certified, progress.certified === null ? "none yet" : when(progress.certified_at)),
       doc.node.key !== null && tile("signed", "Last signed here", progress.signed, progress.signed === null ? "nothing yet" : lag(progress.wanted, progress.signed)),
-      tile("persisted", "Held on disk", progress.persisted, progress.floor === null ? "" : `votes below ${progress.floor} are skipped`)),
+      tile("persisted", "Held on disk", progress.persisted, progress.floor === null ? "" : `votes count from ${progress.floor} on`)),
     batch !== undefined && h("div", { class: "now" },
       h("p", {}, h("span", {}, `Batch ${batch.number}`), h("span", { class: "muted" }, behind(batch), batch.threshold > 0 && ` (${percent(batch.threshold, batch.total_weight)})`)),
       quorum(batch, true),
