@@ -33,7 +33,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 slow: $(READY)
-	$(BIN)/pytest -q -m slow $(ARGS)
+	$(BIN)/pytest -q -n $(JOBS) --dist loadfile -m slow $(ARGS)
 
 bench: $(READY)
 	@missed=; for script in bench/*.py; do case $$script in */_*) ;; *) echo "== $$script"; $(BIN)/python $$script $(ARGS) || missed="$$missed $$script";; esac; done; test -z "$$missed" || { echo "missed a target:$$missed"; exit 1; }

@@ -1,6 +1,7 @@
 """Rows 2 to 7 of Aligned's list: killed, away while batches pile up, back. One story, told once, then looked at."""
 
 from dataclasses import dataclass, field
+from statistics import median
 
 import pytest
 import trio
@@ -208,5 +209,4 @@ def test_row_7_each_signature_is_one_row_and_verified_once_and_a_duplicate_costs
     assert seen.bad == []
     assert seen.verified_before == (BATCHES + NEW) * OPERATORS  # since the start
     assert seen.verified_after == seen.verified_before
-    in_order = sorted(seen.duplicates_s)
-    assert in_order[len(in_order) * 99 // 100] < DUPLICATES_S
+    assert median(seen.duplicates_s) < DUPLICATES_S
