@@ -88,8 +88,12 @@ class DutyLog:
     # --- what the parts say
 
     def record(self, batch: BatchNumber, step: Step, reason: Reason = Reason.OK, detail: str = "") -> None:
-        """Add one event. What repeats the last event of the same step adds nothing: a waiting loop may call freely."""
-        events = self._entry(batch).events
+        """Add one event. What repeats the last event of the same step adds nothing: a waiting loop may call freely.
+
+        Under a genesis without attesters nobody votes and nobody certifies, so a batch ends with the first thing seen.
+        """
+        entry = self._entry(batch)
+        events = entry.events
         if step is Step.TOLD:
             self._forgotten(self._ballots.told(batch))
         last = next((event for event in reversed(events) if event.step is step), None)
@@ -102,6 +106,8 @@ class DutyLog:
         events.append(DutyEvent(batch, step, self._now(), reason, detail))
         self._changed(batch)
         _tell_step(batch, step, reason, detail)
+        if entry.state is EndState.OPEN and self._epoch is not None and self._epoch.committee is None:
+            self.end(batch, EndState.SKIPPED, Reason.NO_COMMITTEE)
 
     def end(self, batch: BatchNumber, state: EndState, reason: Reason = Reason.OK) -> bool:
         """Give the batch its end state. True when it was taken.
