@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from attestrio.app.aggregator import JOURNAL as AGGREGATOR
 from attestrio.app.operator import JOURNAL as OPERATOR
-from attestrio.app.sequencer_parts import CHAIN, L1
+from attestrio.app.sequencer_parts import CHAIN, L1, POOL
 from attestrio.cli.root import app
 from attestrio.duty import rows as duty
 from attestrio.duty.book import BOOK
 from attestrio.journal import rows as journal
 from attestrio.protection import schema as protection
 from attestrio.protection.history import HISTORY
-from attestrio.sequencer import l1_store, reader
+from attestrio.sequencer import l1_store, pool_store, reader
 from attestrio.store import rows as store
 
 ROOT = Path(__file__).parent.parent
@@ -27,7 +27,7 @@ WORDS_A_MINUTE, MINUTES = 250, 30
 COMMAND = re.compile(r"attestrio ((?:[a-z0-9-]+(?: |$))+)", re.MULTILINE)
 VERSIONS = {
     HISTORY: protection.SCHEMA, "store.db": store.SCHEMA, BOOK: duty.SCHEMA, OPERATOR: journal.SCHEMA,
-    AGGREGATOR: journal.SCHEMA, CHAIN: reader.SCHEMA, L1: l1_store.SCHEMA,
+    AGGREGATOR: journal.SCHEMA, CHAIN: reader.SCHEMA, L1: l1_store.SCHEMA, POOL: pool_store.SCHEMA,
 }  # fmt: skip
 
 

@@ -55,7 +55,7 @@ WAITS = {
     "aggregator/tracing",
     "zkevm/state_sqlite", "sequencer/db", "sequencer/reader", "sequencer/sink",
     "sequencer/intake", "sequencer/l1_info", "sequencer/l1_store", "sequencer/runner",
-    "sequencer/shared", "sequencer/call_desk", "sequencer/snapshot",
+    "sequencer/shared", "sequencer/pool_store", "sequencer/call_desk", "sequencer/snapshot",
     "web/beat", "web/events", "web/guard", "web/publisher", "web/status",
     "app", "sim", "cli",
 }  # fmt: skip

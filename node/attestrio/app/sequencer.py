@@ -20,6 +20,7 @@ from attestrio.app.sequencer_page import SequencerSeen, sequencer_page
 from attestrio.app.sequencer_parts import (
     CHAIN,
     L1,
+    POOL,
     Opened,
     begin_chain,
     genesis_of,
@@ -54,6 +55,7 @@ from attestrio.sequencer.l1_store import L1Store
 from attestrio.sequencer.lines import GrowingFile
 from attestrio.sequencer.metrics import SequencerMetrics
 from attestrio.sequencer.pool import Pool
+from attestrio.sequencer.pool_store import PoolStore
 from attestrio.sequencer.rollbacks import obey_all
 from attestrio.sequencer.rpc import RpcSettings, SequencerRpc
 from attestrio.sequencer.runner import Pace, Rebuild, SequencerRunner
@@ -132,6 +134,7 @@ async def run_sequencer(
             await parts.check(resequence=resequence)
             sink = await parts.enter_l1(life)
             nursery = await life.enter_async_context(trio.open_nursery())
+            await nursery.start(parts.pool_store.run)
             address = await nursery.start(serve_stream, parts.live, config.stream.bind, limits_of(config))
             parts.seen.stream_address = address
             url = None
@@ -144,6 +147,7 @@ async def run_sequencer(
             await parts.start_l1(nursery, sink)
             if resequence:
                 await parts.resequence(sink, close=config.resequence.then == "build")
+            await parts.intake.restore()
             rpc_url = None
             if config.rpc.bind:
                 parts.seen.rpc_url = rpc_url = await nursery.start(parts.serve_rpc)
@@ -180,7 +184,8 @@ class _Parts:
         self.chain = SharedChain(files.db, run_blocking)
         self.seen = SequencerSeen(self.chain, finality=str(config.l1.finality))
         self.book = LeafBook()
-        self.intake = Intake(self.chain, Pool(rules.chain_id, pool_of(config)))
+        self.pool_store = PoolStore(data_dir / POOL, run_blocking)
+        self.intake = Intake(self.chain, Pool(rules.chain_id, pool_of(config)), self.pool_store, now, run_blocking)
         self._journal = Journal(files.stream_path)
         self._writer = ChainWriter(files.db, LiveSink(self.live, files.stream))
         self._watched = SequencerMetrics(self.metrics)

@@ -29,6 +29,7 @@ from attestrio.zkevm.transactions import Percentages
 
 CHAIN: Final = "chain.db"
 L1: Final = "l1.db"
+POOL: Final = "pool.db"
 STREAM: Final = "data-stream.bin"
 MAX_INJECTED: Final = 1 << 20
 

@@ -1,8 +1,7 @@
 """Transactions that wait for a block: what is taken in, in which order it is offered, when it leaves.
 
 Per account by nonce, without gaps; among accounts first come, first served: the price decides only whether one that
-waits is replaced by another of its nonce. Nothing here waits, and nothing is kept on disk: who sent a transaction that
-is in no block after a crash has to send it again, as everywhere.
+waits is replaced by another of its nonce. Nothing here waits, and nothing is kept on disk: that is `pool_store`'s.
 """
 
 from __future__ import annotations
@@ -94,6 +93,10 @@ class Pool:
     def __len__(self) -> int:
         return len(self._by_hash)
 
+    def hashes(self) -> set[bytes]:
+        """Of all that wait."""
+        return set(self._by_hash)
+
     def get(self, hash: bytes) -> Tx | None:
         """One that waits, by its hash."""
         pending = self._by_hash.get(hash)
@@ -146,15 +149,31 @@ class Pool:
             raise TransactionRefused("replacement transaction underpriced")
         if old is None and len(self) >= self._settings.most:
             raise NoRoom("txpool is full")
+        self._put(tx, account.nonce, now)
+        return hash
+
+    def restore(self, tx: Tx, nonce: int, since: float) -> bool:
+        """Take in what had been taken in before a restart, in the order it came: it is not judged again.
+
+        False: it is over, or of another chain. `nonce`: what the chain executes next of its sender.
+        """
+        if tx.nonce < nonce or tx.chain_id != self._chain_id:
+            return False
+        self._put(tx, nonce, since)
+        return True
+
+    def _put(self, tx: Tx, nonce: int, since: float) -> None:
+        hash, sender = tx.hash(), tx.sender()
+        waits = self._accounts.get(sender)
         if waits is None:
-            waits = self._accounts[sender] = _Account(account.nonce)
-        waits.next = max(waits.next, account.nonce)  # a block may have come since the caller asked
+            waits = self._accounts[sender] = _Account(nonce)
+        waits.next = max(waits.next, nonce)  # a block may have come since the caller asked
+        old = waits.waiting.get(tx.nonce)
         if old is not None:
             del self._by_hash[old.hash]
         self._places += 1
-        pending = _Pending(tx, hash, self._places if old is None else old.place, now)
+        pending = _Pending(tx, hash, self._places if old is None else old.place, since)
         waits.waiting[tx.nonce] = self._by_hash[hash] = pending
-        return hash
 
     def _judge(self, tx: Tx) -> None:
         settings = self._settings

@@ -156,6 +156,7 @@ class SequencerRunner:
         for tx, why in report.dropped:
             log.info("transaction %s dropped: %s", tx.hash().hex(), why)
             pool.drop(tx)
+        await self._intake.settle()
         if report.sealed is not None:
             block = report.sealed
             if block.first_in_batch:

@@ -1,5 +1,7 @@
 """Files that grow, and the transactions that come in through one."""
 
+from contextlib import asynccontextmanager
+
 import pytest
 import trio
 from attestrio.errors import StorageUnusable
@@ -9,8 +11,10 @@ from attestrio.sequencer.builder import BatchBuilder
 from attestrio.sequencer.intake import Intake, TransactionFile
 from attestrio.sequencer.lines import CHUNK, GrowingFile
 from attestrio.sequencer.pool import NoRoom, Pool, PoolSettings
+from attestrio.sequencer.pool_store import PoolStore
 from attestrio.sequencer.shared import SharedChain
-from sequencer_kit import ALICE, BOB, CHAIN_A, add_batch, own_chain, own_rules, tx
+from eth_utils import keccak
+from sequencer_kit import ALICE, BOB, CHAIN_A, GWEI, add_batch, own_chain, own_rules, tx
 
 
 @pytest.fixture
@@ -136,3 +140,102 @@ async def test_who_waits_for_transactions_is_woken_by_one(chain, autojump_clock)
 
     assert woken == 7.0
     assert trio.current_time() == 7.0
+
+
+# --- kept over a restart
+
+
+WALL = 1_700_000_000.0
+ANY = PoolSettings()
+
+
+@asynccontextmanager
+async def door(chain, path, *, now=WALL, settings=ANY):
+    """One process: its intake, restored."""
+    store = PoolStore(path, inline)
+    intake = Intake(chain, Pool(CHAIN_A, settings), store, lambda: now, inline)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(store.run)
+        await intake.restore()
+        yield intake
+        nursery.cancel_scope.cancel()
+
+
+def waiting(intake):
+    return [(one.nonce, one.value) for one in intake.pool.ready(100)]
+
+
+async def test_what_was_taken_in_waits_again_after_a_restart_in_its_order(chain, tmp_path):
+    async with door(chain, tmp_path / "pool.db") as intake:
+        for raw in (tx(0, value=7), tx(1, sender=BOB, value=8), tx(1, value=9), tx(3, value=10)):
+            await intake.add(raw)
+        before = waiting(intake)
+
+    async with door(chain, tmp_path / "pool.db") as intake:
+        assert waiting(intake) == before == [(0, 7), (1, 8), (1, 9)]
+        await intake.add(tx(2, value=11))
+        assert waiting(intake)[-2:] == [(2, 11), (3, 10)]
+
+
+async def test_what_a_block_has_or_nobody_wants_any_more_does_not_come_back(chain, tmp_path):
+    async with door(chain, tmp_path / "pool.db") as intake:
+        for raw in (tx(0), tx(1), tx(2), tx(3)):
+            await intake.add(raw)
+        await intake.add(tx(2, gas_price=2 * GWEI))  # in the place of the one before
+        intake.pool.drop(intake.pool.get(keccak(tx(3))))
+        await intake.settle()
+        await chain.change(lambda db: add_batch(BatchBuilder(db, own_rules(), MemoryLeaves()), [tx(0)]))
+
+    async with door(chain, tmp_path / "pool.db") as intake:  # which was not told that a block has the first one
+        assert [(one.nonce, one.gas_price) for one in intake.pool.ready(100)] == [(1, GWEI), (2, 2 * GWEI)]
+        assert intake.pool.get(keccak(tx(3))) is None
+
+
+async def test_a_restart_makes_nobody_younger(chain, tmp_path):
+    settings = PoolSettings(lifetime_s=100.0)
+    async with door(chain, tmp_path / "pool.db") as intake:
+        await intake.add(tx(0))
+
+    async with door(chain, tmp_path / "pool.db", now=WALL + 99.0, settings=settings) as intake:
+        assert intake.pool.expire(trio.current_time()) == 0
+        assert intake.pool.expire(trio.current_time() + 2.0) == 1
+    async with door(chain, tmp_path / "pool.db", now=WALL - 500.0, settings=settings) as intake:  # the clock went back
+        assert waiting(intake) == [(0, 1)]
+
+
+async def test_what_had_been_taken_in_is_not_judged_by_stricter_rules_after_a_restart(chain, tmp_path):
+    async with door(chain, tmp_path / "pool.db") as intake:
+        await intake.add(tx(0))
+        await intake.add(tx(1))
+
+    async with door(chain, tmp_path / "pool.db", settings=PoolSettings(most=1, min_gas_price=5 * GWEI)) as intake:
+        assert waiting(intake) == [(0, 1), (1, 1)]
+
+
+async def test_a_hash_is_told_only_once_the_transaction_is_on_disk(chain, tmp_path):
+    store = PoolStore(tmp_path / "pool.db", inline)
+    intake, told = Intake(chain, Pool(CHAIN_A), store, run=inline), []
+
+    async def send():
+        told.append(await intake.add(tx(0)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await trio.testing.wait_all_tasks_blocked()
+        assert told == []
+        await nursery.start(store.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert told == [keccak(tx(0))]
+        nursery.cancel_scope.cancel()
+
+
+async def test_lines_of_a_file_are_not_kept_twice(chain, tmp_path, autojump_clock):
+    path = tmp_path / "txs"
+    path.write_text(hexed(tx(0), tx(1)))
+    async with door(chain, tmp_path / "pool.db") as intake:
+        with trio.move_on_after(2.0):
+            await TransactionFile(path, intake, run=inline).run()
+        assert len(intake.pool) == 2
+
+    async with door(chain, tmp_path / "pool.db") as intake:
+        assert waiting(intake) == []
