@@ -1,4 +1,9 @@
-"""What the answers cost, and what the account that pays for them has left. For people and alerts only."""
+"""What the answers cost, and what the account that pays for them has left. For people and alerts only.
+
+The fee limit of a batch is kept by the contract, and no price is chosen by it here. The contract of October 2024
+refuses an answer above it: it is asked at our price before a transaction is signed, and the batch waits until the price
+has fallen. Later ones pay up to the limit and we pay the rest, as upstream does; that is counted.
+"""
 
 from __future__ import annotations
 
