@@ -25,7 +25,8 @@ FOLDER = "attestrio-debug"
 
 app = App(
     name="debug",
-    help="Show somebody else how a process does.\n\nExample: attestrio debug bundle -c node.toml --out node.tar.gz",
+    help="Pack what somebody who helps needs to see, without secrets.\n\n"
+    "Example: attestrio debug bundle -c node.toml --out node.tar.gz",
 )
 
 

@@ -105,6 +105,8 @@ def devnet(
     """Run a whole network: a main node, attesters that poll it over HTTP, a batch every second, votes, certificates.
 
     Example: attestrio devnet --batches 5
+
+    To kill one node and see what it misses: attestrio devnet --processes --data-dir devnet-data
     """
     set_up_logs(log_format or "auto", "info", shown="warning")
     if aligned:

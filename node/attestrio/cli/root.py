@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib.metadata import version
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group
 
 from attestrio.cli.output import CheckedStdout, OutputUnwritable, Usage, complain, report, silence, worst
 from attestrio.errors import NodeError, OutOfDescriptors, SafetyError, for_want_of_descriptors
@@ -24,33 +24,46 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 # By name: a command loads only what it needs, which for `keys` is a third of the time.
-PLACES = {
-    "node": "run:node",
-    "main-node": "run:main_node",
-    "devnet": "devnet:devnet",
-    "peers": "peers:peers",
-    "keys": "keys:app",
-    "genesis": "genesis:app",
-    "cert": "cert:app",
-    "batch": "batch:app",
-    "config": "config:app",
-    "doctor": "doctor:doctor",
-    "debug": "debug:app",
-    "protection": "protection:app",
-    "receipt": "receipt:app",
-    "equivocation": "equivocation:app",
-    "operator": "operator:app",
-    "aggregator": "aggregator:app",
-    "stream": "stream:app",
-    "sequencer": "sequencer:app",
-    "unwind": "unwind:unwind",
-    "resequence": "resequence:app",
-    "rollback": "rollback:rollback",
-    "epoch": "rollback:epoch",
-    "completion": "completion:completion",
+GROUPS = {
+    "To see it work": {"devnet": "devnet:devnet"},
+    "A node, and what it needs": {
+        "node": "run:node",
+        "main-node": "run:main_node",
+        "keys": "keys:app",
+        "genesis": "genesis:app",
+        "config": "config:app",
+        "completion": "completion:completion",
+    },
+    "How it does, and why": {
+        "batch": "batch:app",
+        "peers": "peers:peers",
+        "doctor": "doctor:doctor",
+        "debug": "debug:app",
+        "cert": "cert:app",
+        "receipt": "receipt:app",
+        "epoch": "rollback:epoch",
+    },
+    "What was signed, and what waits for you": {
+        "protection": "protection:app",
+        "equivocation": "equivocation:app",
+        "rollback": "rollback:rollback",
+    },
+    "Aligned": {"operator": "operator:app", "aggregator": "aggregator:app"},
+    "Sequencers of CDK chains": {
+        "sequencer": "sequencer:app",
+        "stream": "stream:app",
+        "resequence": "resequence:app",
+        "unwind": "unwind:unwind",
+    },
 }
-for name, place in PLACES.items():
-    app.command(f"attestrio.cli.{place}", name=name)
+PLACES = {name: place for places in GROUPS.values() for name, place in places.items()}
+for order, (title, places) in enumerate(GROUPS.items()):
+    group = Group(title, sort_key=order)
+    for name, place in places.items():
+        app.command(f"attestrio.cli.{place}", name=name, group=group)
+options = Group("Options", sort_key=len(GROUPS))
+for flag in ("--help", "--version"):
+    app[flag].group = options
 
 BUG = 1
 INTERRUPTED = 128 + signal.SIGINT
@@ -58,10 +71,8 @@ INTERRUPTED = 128 + signal.SIGINT
 
 def run_command(tokens: Sequence[str]) -> int:
     """Run one command; its exit code, see README, exit codes. Raises SystemExit only for a signal."""
-    if not tokens or tokens[0] in ("--help", "-h"):
-        for name in PLACES:
-            _ = app[name]  # loads it: the list says what each is for, which stands in its own file
     try:
+        load_listed(tokens)
         with redirect_stdout(CheckedStdout(sys.stdout)):
             code = app(list(tokens), exit_on_error=False, print_error=False, verbose=False)
             sys.stdout.flush()
@@ -71,6 +82,17 @@ def run_command(tokens: Sequence[str]) -> int:
             raise one from None
         return _ended_by(one, exc, as_json="--json" in tokens)
     return code if isinstance(code, int) else 0
+
+
+def load_listed(tokens: Sequence[str], here: App = app) -> None:
+    """Load the commands that will be listed: what each is for stands in its own file."""
+    for token in tokens:
+        if token.startswith("-") or token not in set(here):
+            break
+        here = here[token]
+    if here.default_command is None:
+        for name in list(here):
+            _ = here[name]
 
 
 def _ended_by(one: BaseException, whole: BaseException, *, as_json: bool) -> int:

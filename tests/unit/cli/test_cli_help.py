@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from attestrio.cli.root import PLACES, app
 
 COMMANDS = [
     ("node", "run"),
@@ -119,9 +120,17 @@ def test_kinds_of_devnet_that_exclude_each_other_are_exit_2(attestrio, tokens, s
     assert ended.err.startswith(f"attestrio: {said}")
 
 
-def test_the_list_of_commands_says_what_each_is_for(attestrio):
-    lines = attestrio("--help").out.splitlines()
+@pytest.mark.parametrize("group", ["", *(name for name in PLACES if app[name].default_command is None)])
+def test_a_list_of_commands_says_what_each_is_for(attestrio, group):
+    lines = attestrio(*group.split(), "--help").out.splitlines()
 
     listed = [re.split(r"\s{2,}", line.strip("│ ")) for line in lines if re.match(r"│ [a-z]", line)]
-    assert {"node", "operator", "stream", "peers", "devnet"} <= {name for name, *_ in listed}
+    assert listed
     assert [name for name, *meaning in listed if not meaning] == []
+
+
+def test_the_list_of_commands_begins_with_what_shows_it_at_work_and_ends_with_options(attestrio):
+    titles = re.findall(r"^╭─ (.*?) ─", attestrio("--help").out, re.MULTILINE)
+
+    assert titles[0] == "To see it work"
+    assert titles[-1] == "Options"
