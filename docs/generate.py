@@ -210,9 +210,9 @@ def metrics_page() -> str:
     lines = [
         "# Metrics",
         "",
-        "Made by `docs/generate.py` from the registries of a node that runs, of an operator and of an aggregator. The",
-        "series of the last two are `attestrio_operator_*` and `attestrio_aggregator_*`, and those of their scanners.",
-        "Names and labels are stable. A node lacks the",
+        "Made by `docs/generate.py` from the registries of a node that runs, an operator, an aggregator and a",
+        "sequencer. The series of the last three begin with `attestrio_operator_`, `attestrio_aggregator_` and",
+        "`attestrio_sequencer_`, but for those of their scanners. Names and labels are stable. A node lacks the",
         "series of parts it does not have: one without a key signs nothing. Series whose labels are known are",
         "there from the start, at 0; the number of a batch is NaN while nobody knows it. `attestrio_build_info` and",
         "`attestrio_process_*` come on top.",

@@ -5,6 +5,6 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent.parent
 
-for folder in ("story", "unit/gossip", "unit/sequencer"):
+for folder in ("story", "unit/aggregator", "unit/gossip", "unit/sequencer"):
     if str(TESTS / folder) not in sys.path:
         sys.path.append(str(TESTS / folder))

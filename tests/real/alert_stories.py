@@ -1,5 +1,6 @@
 """Every fault an alert is for, by name, and healthy runs: what fires when, exactly."""
 
+import inspect
 import itertools
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -12,17 +13,26 @@ import test_story_aggregator_recovery as recovery_world
 import trio
 from alert_recording import Fired
 from alert_worlds import Hub, Nodes, Other, Twin, Without, in_memory, nodes, recording, slow_disk
-from attestrio.aggregator.runner import obey
-from attestrio.aggregator.settings import RecoverySettings
+from aligned_chain import CONTRACTS, AlignedChain, journal_at, root_of
+from attestrio.aggregator.metrics import AggregatorMetrics
+from attestrio.aggregator.runner import AggregatorRunner, obey
+from attestrio.aggregator.settings import USUAL, RecoverySettings
+from attestrio.aggregator.telemetry import Telemetry
 from attestrio.batches import MainNodeBatches
+from attestrio.journal import JournalAway
+from attestrio.kit.blocking import inline
 from attestrio.kit.metrics import Metrics
+from attestrio.l1.api import BlockNumber as L1Block
 from attestrio.l1.errors import LogHashDiffers
+from attestrio.l1.scan import ScanSettings
 from attestrio.mainnode.agree import AgreeingMainNodes
+from attestrio.operator.verify import VerifierFailed
 from attestrio.roles import Batch, BatchHash, BatchNumber
 from attestrio.sim.faults import HEALTHY, Says, Slow
 from attestrio.sim.links import Member
 from attestrio.sim.main_node import SimMainNode
 from node_world import MAIN, key
+from test_aggregator_runner import NothingToSend
 from test_story_agree import OtherHash
 
 HEALTHY_MIN = 20
@@ -210,10 +220,27 @@ async def peers_go(folder):
 # --- an operator
 
 
+class Verifier:
+    """Finds every proof good, while it works."""
+
+    works = True
+
+    async def verify(self, entry):
+        await trio.lowlevel.checkpoint()
+        if not self.works:
+            raise VerifierFailed(entry.system.text, "as the story has it")
+        return True
+
+
 @asynccontextmanager
 async def operator(folder):
     """A batch a minute, which is answered on the chain two minutes later."""
-    async with operator_world.world_of(folder) as world, world.operator(), recording() as (taken, nursery):
+    verifier = Verifier()
+    async with (
+        operator_world.world_of(folder, verifier=verifier) as world,
+        world.operator(),
+        recording() as (taken, nursery),
+    ):
         nursery.start_soon(world.chain.run)
 
         async def batches():
@@ -225,7 +252,7 @@ async def operator(folder):
 
         async def answered(root):
             await trio.sleep(120.0)
-            if world.aggregator.up and world.aggregator.reply == 0:
+            if world.aggregator.up and world.aggregator.reply == 0 and verifier.works:
                 world.chain.answer(root)
 
         nursery.start_soon(batches)
@@ -248,6 +275,16 @@ async def ethereum_is_away(folder):
         await taken.hold(17, Fired.of("L1Stuck", instance="operator", scan="operator"))
         world.chain.fault = None
         await taken.hold(15)
+        return taken
+
+
+async def an_operator_has_no_verifier(folder):
+    async with operator(folder) as (world, taken):
+        await taken.hold(HEALTHY_MIN)
+        world.verifier.works = False
+        await taken.hold(27, Fired.of("OperatorBehind", instance="operator"))
+        world.verifier.works = True
+        await taken.hold(30)
         return taken
 
 
@@ -285,6 +322,7 @@ async def sender(folder):
 
         nursery.start_soon(goes_on)
         nursery.start_soon(obey, world.state)
+        AggregatorMetrics(world.metrics).leads.set(1)
         with taken.target("aggregator", world.metrics):
             nursery.start_soon(taken.run)
             yield world, taken
@@ -305,6 +343,17 @@ async def the_account_has_no_money(folder):
         await taken.hold(7, Fired.of("SendingHeld", instance="aggregator"))
         world.chain.refuses = {}
         await taken.hold(15)
+        return taken
+
+
+async def the_wallet_runs_low(folder):
+    async with sender(folder) as (world, taken):
+        await taken.hold(HEALTHY_MIN)
+        spent = world.metrics.value("attestrio_aggregator_gas_paid_wei_total")
+        world.chain.money = int(2 * spent)
+        await taken.hold(14, Fired.of("WalletLow", instance="aggregator"))
+        world.chain.money = 10**19
+        await taken.hold(5)
         return taken
 
 
@@ -329,6 +378,94 @@ async def a_contract_refuses_one_batch(folder):
         return taken
 
 
+@asynccontextmanager
+async def two_aggregators(folder):
+    """Over one journal, each with its own way to it; a batch a minute, which is answered on the chain two later."""
+    chain, doors, metrics = AlignedChain(), [], []
+    folder.mkdir(exist_ok=True)
+    async with journal_at(folder) as journal, recording() as (taken, nursery):
+        for name in ("one", "two"):
+            doors.append(Door(journal))
+            metrics.append(Metrics())
+            await nursery.start(
+                AggregatorRunner(
+                    doors[-1], chain, CONTRACTS, NothingToSend(), "127.0.0.1:0",
+                    ScanSettings(L1Block(0)), USUAL, metrics[-1], Telemetry(None, metrics[-1]),
+                    name, run_blocking=inline,
+                ).run
+            )  # fmt: skip
+            await trio.sleep(1.0)
+
+        async def batches():
+            for number in itertools.count():
+                chain.post(root_of(number))
+                if number >= 2:
+                    chain.answer(root_of(number - 2))
+                for _ in range(5):
+                    chain.mine()
+                    await trio.sleep(12.0)
+
+        nursery.start_soon(batches)
+        with taken.target("one", metrics[0]), taken.target("two", metrics[1]):
+            nursery.start_soon(taken.run)
+            yield taken, doors, chain
+
+
+async def healthy_aggregators_that_take_over(folder):
+    async with two_aggregators(folder) as (taken, doors, _):
+        for one in (doors[0], doors[1], doors[0]):
+            await taken.hold(HEALTHY_MIN)
+            one.away = True
+            await trio.sleep(60.0)
+            one.away = False
+            await taken.hold(30)
+        return taken
+
+
+async def ethereum_is_away_for_the_aggregator_that_leads(folder):
+    async with two_aggregators(folder) as (taken, _, chain):
+        await taken.hold(HEALTHY_MIN)
+
+        def nothing(_):
+            raise LogHashDiffers("stub", "no answer")
+
+        chain.fault = nothing
+        await taken.hold(17, Fired.of("L1Stuck", instance="one", scan="aggregator"))
+        chain.fault = None
+        await taken.hold(30)
+        return taken
+
+
+async def the_journal_is_away(folder):
+    async with two_aggregators(folder) as (taken, doors, _):
+        await taken.hold(HEALTHY_MIN)
+        doors[0].away = doors[1].away = True
+        await taken.hold(4, Fired.of("NobodyLeads"))
+        doors[0].away = doors[1].away = False
+        await taken.hold(30)
+        return taken
+
+
+class Door:
+    """The way of one process to a journal it shares."""
+
+    def __init__(self, journal):
+        self.journal, self.away = journal, False
+
+    def __getattr__(self, name):
+        method = getattr(self.journal, name)
+        if not inspect.iscoroutinefunction(method):
+            return method
+
+        async def through(*given, **more):
+            await trio.lowlevel.checkpoint()
+            if self.away:
+                raise JournalAway("the store", "as the story has it")
+            return await method(*given, **more)
+
+        return through
+
+
 class Always(dict):
     """The same for every key."""
 
@@ -345,6 +482,7 @@ async def signatures_of_what_nobody_posted(folder):
     async with world.aggregator(RecoverySettings(horizon_blocks=20)) as state, recording() as (taken, nursery):
         nursery.start_soon(world.chain.run)
         nursery.start_soon(obey, state)
+        AggregatorMetrics(world.metrics).leads.set(1)
         with taken.target("aggregator", world.metrics):
             nursery.start_soon(taken.run)
             await taken.hold(5)
@@ -380,6 +518,7 @@ SOAKS = [
     healthy_node_with_three_main_nodes,
     healthy_operator,
     healthy_aggregator,
+    healthy_aggregators_that_take_over,
 ]
 FAULTS = [
     one_attester_stops,
@@ -394,11 +533,15 @@ FAULTS = [
     a_main_node_lies_about_a_batch,
     peers_go,
     ethereum_is_away,
+    an_operator_has_no_verifier,
     the_aggregator_is_away,
     the_aggregator_refuses_for_good,
+    the_wallet_runs_low,
     the_account_has_no_money,
     no_transaction_is_mined,
     a_contract_refuses_one_batch,
     signatures_of_what_nobody_posted,
+    ethereum_is_away_for_the_aggregator_that_leads,
+    the_journal_is_away,
     batches_are_rolled_back,
 ]

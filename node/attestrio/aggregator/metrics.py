@@ -45,6 +45,10 @@ class AggregatorMetrics:
         )
         self.collected = counter("attestrio_aggregator_tasks_forgotten_total", "Batches forgotten, answered long ago.")
         self.events_dropped = counter("attestrio_aggregator_events_dropped_total", "Logs that could not be read.")
+        self.leads = gauge(
+            "attestrio_aggregator_leads",
+            "1 while this process leads; 0: it stands by, and its other numbers are those of its last term.",
+        )
         self.open = gauge("attestrio_aggregator_open_tasks", "Batches on the chain without an answer.")
         self.orphans = gauge("attestrio_aggregator_orphan_signatures", "Signatures of batches nobody knows yet.")
         self.unknown = gauge("attestrio_aggregator_unknown_tasks", "Batches that the chain has to explain.")

@@ -86,6 +86,7 @@ class AggregatorRunner:
     async def run(self, *, task_status: trio.TaskStatus[Serving] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Started once it listens. Raises AddressInUse, BadAddress, JournalOfAnotherContract; what a journal on this
         machine raises; in groups."""
+        AggregatorMetrics(self.metrics)  # all series, also while another process leads
         desk: Desk[Core] = Desk()
         server = AggregatorServer(desk, self.bind, self.limits, self.metrics, self.run_blocking)
         async with trio.open_nursery() as nursery:
@@ -104,13 +105,15 @@ class AggregatorRunner:
     async def _lead(self, desk: Desk[Core], fence: Fence) -> NoReturn:
         """One term, until it is cancelled or a part of it fails; the desk says why nothing is taken after it."""
         desk.shut(Absent.STARTING)
-        absent = Absent.NOT_THE_LEADER
+        absent, leads = Absent.NOT_THE_LEADER, AggregatorMetrics(self.metrics).leads
+        leads.set(1)
         try:
             await self._term(desk, fence)
         except* JournalAway:
             absent = Absent.STORE_AWAY
             raise
         finally:
+            leads.set(0)
             desk.shut(absent)
         raise AssertionError("unreachable: a term runs until cancelled")
 

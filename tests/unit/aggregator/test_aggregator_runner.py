@@ -118,6 +118,21 @@ async def test_who_does_not_lead_says_so_and_takes_over_when_it_may(tmp_path, ch
     assert (running, nothing, reply) == (1, None, 0)
 
 
+async def test_its_metrics_say_whether_it_leads(tmp_path, chain):
+    async with shared_journal(tmp_path) as (journal, _):
+        fence, made = await journal.lead(LEAD, "another", 60.0), runner(journal, chain)
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                serving = await nursery.start(made.run)
+                before = made.metrics.value("attestrio_aggregator_leads")
+                await journal.resign(fence)
+                await scanned(serving)
+                during = made.metrics.value("attestrio_aggregator_leads")
+                nursery.cancel_scope.cancel()
+
+    assert (before, during, made.metrics.value("attestrio_aggregator_leads")) == (0, 1, 0)
+
+
 async def test_a_store_that_went_away_ends_the_term_and_the_next_one_has_everything(tmp_path, chain):
     async with shared_journal(tmp_path) as (_, door), served(door, chain) as (serving, client):
         before, calm = await scanned(serving), door.before
