@@ -92,6 +92,7 @@ class NodePage:
         )  # fmt: skip
 
     async def document(self) -> StatusView:
+        """In pieces: with 10,000 members the first one takes a while, and votes must not wait for it."""
         await trio.lowlevel.checkpoint()
         node, epoch = self._node, self._node.epoch.value
         committee = None
@@ -99,6 +100,9 @@ class NodePage:
             attendance = self._seen.attendance
             wanted = None if attendance.wanted is None else node.duty.story(attendance.wanted)
             committee = committee_view(epoch.genesis.attesters, attendance, wanted, self.names, self._key)
+            await trio.lowlevel.checkpoint()
+        for _ in self._batches.renew():
+            await trio.lowlevel.checkpoint()
         network = node.network
         return StatusView(
             schema=SCHEMA,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from attestrio.duty.events import DutyEvent, EndState, Reason, Step
@@ -105,18 +107,29 @@ class BatchStory:
     def hash(self) -> BatchHash | None:
         """The one with the greatest weight behind it; None without votes. On a draw the one heard first."""
         hashes = dict.fromkeys(vote.hash for vote in self.votes or ())
-        return max(hashes, key=self.weight, default=None)
+        return next(iter(hashes)) if len(hashes) == 1 else max(hashes, key=self.weight, default=None)
 
     def weight(self, batch_hash: BatchHash) -> int:
         """The weight of those who voted for it. O(votes)."""
         committee = self.of.committee if self.of else None
         if committee is None:
             return 0
-        return sum(committee.weight(vote.key) or 0 for vote in self.votes or () if vote.hash == batch_hash)
+        weights = weights_of(committee)
+        return sum(
+            weights.get(vote.key.raw, 0)
+            for vote in self.votes or ()
+            if vote.hash is batch_hash or vote.hash == batch_hash  # the first is quick, and mostly true
+        )
 
     def missing(self) -> tuple[WeightedAttester, ...]:
         """The members whose vote never came here, in key order; empty where the votes are not known. O(members)."""
         if self.of is None or self.of.committee is None or self.votes is None:
             return ()
-        voted = {vote.key for vote in self.votes}
-        return tuple(member for member in self.of.committee if member.key not in voted)
+        voted = {vote.key.raw for vote in self.votes}
+        return tuple(member for member in self.of.committee.members if member.key.raw not in voted)
+
+
+@lru_cache(maxsize=2)
+def weights_of(committee: Committee) -> Mapping[bytes, int]:
+    """Weights by the bytes of the key, for who goes through all votes of a batch: a fifth of the time."""
+    return {member.key.raw: member.weight for member in committee.members}

@@ -60,7 +60,7 @@ class Attendance:
         self._story = story
         self._now = now
         self._on_miss = on_miss
-        self._last: dict[AttesterPublicKey, LastVote] = {}
+        self._last: dict[bytes, tuple[int, float]] = {}  # by the bytes of the key: number, time
         self._missed: dict[AttesterPublicKey, Counter[str]] = {}
         self._wanted: BatchNumber | None = None
         self._passed: deque[BatchNumber] = deque()  # not judged yet
@@ -96,18 +96,20 @@ class Attendance:
 
     def last(self, key: AttesterPublicKey) -> LastVote | None:
         """The newest batch a member voted for."""
-        return self._last.get(key)
+        last = self._last.get(key.raw)
+        return None if last is None else LastVote(BatchNumber(last[0]), last[1])
 
     def missed(self, key: AttesterPublicKey) -> Mapping[str, int]:
         """How many batches a member missed, by reason; reasons it never had are left out."""
         return self._missed.get(key, {})
 
     def _note(self, story: BatchStory) -> None:
-        votes = story.votes or ()
+        votes, number, known = story.votes or (), int(story.number), self._last
         for vote in votes[self._looked.get(story.number, 0) :]:
-            last = self._last.get(vote.key)
-            if not vote.in_certificate and (last is None or last.number < story.number):
-                self._last[vote.key] = LastVote(story.number, vote.at)
+            raw = vote.key.raw
+            last = known.get(raw)
+            if (last is None or last[0] < number) and not vote.in_certificate:
+                known[raw] = number, vote.at
         self._looked[story.number] = len(votes)
 
     def _judge(self, passed: BatchNumber) -> None:
@@ -119,9 +121,9 @@ class Attendance:
         for member in story.missing():
             self._count(member.key, Miss.SILENT)
         for vote in story.votes:
-            if vote.hash != most:
+            if vote.hash is not most and vote.hash != most:
                 self._count(vote.key, Miss.OTHER_HASH)
-            elif vote.key in late:
+            elif late and vote.key in late:
                 self._count(vote.key, Miss.LATE)
 
     def _count(self, key: AttesterPublicKey, reason: Miss) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from attestrio.duty.events import DutyEvent, EndState, Reason
-from attestrio.duty.story import BatchStory, HeardVote
+from attestrio.duty.story import BatchStory, HeardVote, weights_of
 from attestrio.gossip.peers import PeerInfo
 from attestrio.roles import AttesterPublicKey, BatchHash, BatchNumber, Committee
 from attestrio.web.api import (
@@ -56,7 +55,7 @@ def committee_view(
     if own is not None and (at := committee.index(own)) is not None:
         row = committee.members[at]
         shown = [row, *(one for one in shown if one is not row)][:MEMBERS]
-    voted = {} if wanted is None else {vote.key: vote.hash for vote in wanted.votes or ()}
+    voted = {} if wanted is None else {vote.key.raw: vote.hash for vote in wanted.votes or ()}
     most = None if wanted is None else wanted.hash()
     members = []
     for member in shown:
@@ -64,7 +63,7 @@ def committee_view(
         members.append(
             MemberView(
                 name=names.of(key), key=key, weight=member.weight, own=member.key == own,
-                standing=None if wanted is None else _standing(voted.get(member.key), most, wanted.state),
+                standing=None if wanted is None else _standing(voted.get(member.key.raw), most, wanted.state),
                 last_vote=None if last is None else int(last.number), last_vote_at=None if last is None else last.at,
                 missed=dict(attendance.missed(member.key)),
             )
@@ -89,19 +88,27 @@ class BatchViews:
         self._names = names
         self._made: dict[BatchNumber, tuple[object, BatchView]] = {}
 
-    def newest(self) -> list[BatchView]:
-        """O(votes of the batches shown) to look for what is new; then O(members) for each batch that is."""
+    def renew(self) -> Iterator[None]:
+        """Make what is new of the newest batches; stops after each one, so that others can run in between.
+
+        O(votes of the batches shown) to look for what is new; then O(members) for each batch that is.
+        """
         made: dict[BatchNumber, tuple[object, BatchView]] = {}
         for number in sorted(self._duty.batches(), reverse=True)[:BATCHES]:
             story = self._duty.story(number)
-            if story is not None:
-                mark, known = _mark(story), self._made.get(number)
-                if known is not None and known[0] == mark and story.state is not EndState.OPEN:
-                    made[number] = known
-                else:
-                    made[number] = mark, batch_view(story, self._names)
+            if story is None:
+                continue  # forgotten meanwhile
+            mark, known = _mark(story), self._made.get(number)
+            if known is not None and known[0] == mark and story.state is not EndState.OPEN:
+                made[number] = known
+            else:
+                made[number] = mark, batch_view(story, self._names)
+                yield
         self._made = made
-        return [view for _, view in made.values()]
+
+    def newest(self) -> list[BatchView]:
+        """As they were renewed last."""
+        return [view for _, view in self._made.values()]
 
 
 def _mark(story: BatchStory) -> object:
@@ -114,11 +121,8 @@ def batch_view(story: BatchStory, names: Names, most: int = VOTES) -> BatchView:
     """One batch with at most `most` votes and missing members. O(members)."""
     of, votes = story.of, story.votes or ()
     committee, own = (None, None) if of is None else (of.committee, of.own)
-    weights: Counter[BatchHash] = Counter()
-    for vote in votes:
-        weights[vote.hash] += 0 if committee is None else committee.weight(vote.key) or 0
-    leading = max(weights, key=weights.__getitem__, default=None)  # on a draw the one heard first
-    weight = 0 if leading is None else weights[leading]
+    leading = story.hash()
+    weight = 0 if leading is None else story.weight(leading)
     missing, late = story.missing(), story.latecomers()
     return BatchView(
         number=int(story.number),
@@ -127,7 +131,7 @@ def batch_view(story: BatchStory, names: Names, most: int = VOTES) -> BatchView:
         meaning="" if story.reason is Reason.OK else story.reason.meaning,
         hash=None if leading is None else leading.to_text(),
         weight=weight,
-        other_weight=weights.total() - weight,
+        other_weight=0 if of is None or committee is None else _all_weight(committee, votes) - weight,
         threshold=committee.threshold if committee is not None else 0,
         total_weight=committee.total_weight if committee is not None else 0,
         first_seen=story.began_at,
@@ -139,6 +143,11 @@ def batch_view(story: BatchStory, names: Names, most: int = VOTES) -> BatchView:
         missing_left_out=max(len(missing) - most, 0),
         taken_by=[DeliveryView(name=names.of(str(one.peer)), at=one.at) for one in story.deliveries[:most]],
     )
+
+
+def _all_weight(committee: Committee, votes: Sequence[HeardVote]) -> int:
+    weights = weights_of(committee)
+    return sum(weights.get(vote.key.raw, 0) for vote in votes)
 
 
 def _step(event: DutyEvent) -> StepView:

@@ -159,17 +159,43 @@ def test_votes_beyond_the_bound_are_counted():
     assert len(ALL) < VOTES
 
 
+def renewed(views):
+    """The newest batches, made without a pause."""
+    list(views.renew())
+    return views.newest()
+
+
+def test_the_newest_batches_are_made_one_at_a_time_so_that_votes_are_counted_in_between():
+    chain = Chain()
+    for number in range(1, 6):
+        chain.told(number)
+        chain.vote(number, ALL)
+        if number < 5:
+            chain.duty.end(BatchNumber(number), EndState.CERTIFIED)
+    views = BatchViews(chain.duty, NAMES)
+
+    work = []
+    for _ in range(3):
+        work.append(len(list(views.renew())))
+    chain.vote(5, [0], content=b"\x0b")
+
+    assert work == [5, 1, 1]  # what has ended is not made again; the open one is
+    assert [view.number for view in views.newest()] == [5, 4, 3, 2, 1]
+    assert views.newest()[0].other_weight == 0
+    assert renewed(views)[0].other_weight == 10
+
+
 def test_the_newest_batches_come_first_and_what_has_ended_is_not_made_again():
     chain = Chain()
     views = BatchViews(chain.duty, NAMES)
     for number in range(BATCHES + 5):
         chain.told(number)
         chain.duty.end(BatchNumber(number), EndState.SKIPPED, Reason.SUPERSEDED)
-    first = views.newest()
+    first = renewed(views)
 
     chain.vote(BATCHES + 4, [0])
     chain.told(BATCHES + 5)
-    second = views.newest()
+    second = renewed(views)
 
     assert [view.number for view in first] == list(range(BATCHES + 4, 4, -1))
     assert [view.number for view in second][:2] == [BATCHES + 5, BATCHES + 4]
