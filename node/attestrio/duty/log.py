@@ -12,13 +12,12 @@ from trio_util import AsyncValue
 
 from attestrio.duty.ballots import Ballot, Ballots
 from attestrio.duty.events import FIRST, DutyEvent, EndState, Reason, Step
-from attestrio.duty.story import BatchStory, EpochOf, HeardVote
+from attestrio.duty.story import UNTIL_SIGNED, BatchStory, EpochOf, HeardVote
 from attestrio.kit.events import EventName, named
 from attestrio.roles import BatchNumber, BatchQC, NodePublicKey, SignedBatch
 
 log = logging.getLogger("attestrio.duty")
 
-BEFORE: Final = (Step.PERSISTED, Step.HASHED, Step.RECORDED, Step.SIGNED)  # a vote can be sent
 STEPS: Final = {step: EventName[f"BATCH_{step.name}"] for step in Step}
 
 
@@ -132,7 +131,8 @@ class DutyLog:
     def hindrance(self, batch: BatchNumber) -> Reason | None:
         """What keeps this node from signing: why the first step that is not done is not. None where nothing failed."""
         now = {event.step: event.reason for event in self.timeline(batch)}
-        return next((now[step] for step in BEFORE if now.get(step, Reason.OK) is not Reason.OK), None)
+        steps = UNTIL_SIGNED[1:]  # what a main node says wrongly of a batch that was told is a note
+        return next((now[step] for step in steps if now.get(step, Reason.OK) is not Reason.OK), None)
 
     def end_below(self, number: BatchNumber) -> None:
         """The status went past `number`: what lies below and is open still will not go on here. O(open batches)."""
