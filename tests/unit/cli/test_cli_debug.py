@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 import trio
-from attestrio.app.bundle import Redactor, collect
+from attestrio.app.bundle import Redactor, collect, secrets_of
 from attestrio.app.bundle.redact import plain_url, secrets_of_file, secrets_of_url
 from attestrio.app.doctor import subject_of
 from attestrio.app.kinds import Kind
+from attestrio.app.operator_config import LAYOUT as OPERATOR
 from attestrio.bls import SecretKey as BlsKey
 from attestrio.bls import write_keystore
 from attestrio.cli.debug import archive, write
-from attestrio.config import NodeConfig, NodeSection, load_config
+from attestrio.config import NodeConfig, NodeSection, WebSection, load_config
 from attestrio.configuring import BadConfig
+from attestrio.kit.http import AnswerTooLarge, BadHttpStatus, serve_app
 from attestrio.roles import BatchNumber, NodeSecretKey
 from attestrio.sim.cluster import Cluster, ClusterSpec
 from cli_kit import SECRETS, genesis_of, write_database, write_genesis, write_history
@@ -33,6 +35,7 @@ def members(path):
     """Names and contents; also that nothing else is in the archive."""
     with tarfile.open(path) as tar:
         assert all(one.isreg() and one.name.startswith("attestrio-debug/") for one in tar)
+        assert {(one.uname, one.gname, one.uid, one.gid, one.mode) for one in tar} == {("", "", 0, 0, 0o600)}
         return {one.name.partition("/")[2]: tar.extractfile(one).read() for one in tar}
 
 
@@ -128,6 +131,87 @@ def test_keystore_and_password_of_an_operator_are_in_no_bundle(attestrio, tmp_pa
     assert "config.toml" in members(out)
     assert long, "ciphertext, salt"
     assert_holds_no([*PLANTED, PASSWORD, *long], out)
+
+
+def test_a_secret_that_somebody_wrote_where_none_belongs_is_taken_out(attestrio, tmp_path, monkeypatch):
+    """Nothing else in a bundle holds one, so without this a redactor that does nothing would pass."""
+    write_keystore(tmp_path / "bls.json", BlsKey.from_bytes(b"\x05" * 32), PASSWORD)
+    (tmp_path / "password").write_text("of-the-password-file\nsecond line of it\n")
+    config = tmp_path / "operator.toml"
+    config.write_text(
+        '[operator]\ndata_dir = "data"\n[bls]\nkeystore = "bls.json"\npassword_file = "password"\n'
+        f'[l1]\nrpc_urls = ["{URL}"]\ntimeout_s = 1.0\n'
+    )
+    monkeypatch.setenv("SOME_API_TOKEN", "Token-Of-Another-Program")
+    monkeypatch.setenv("NO_SECRET", str(config))  # by its name it is one, and it is the name of a file
+    monkeypatch.setenv("PROXY_FOR_SOMETHING", "http://of-a-proxy:its-password@h:3128")
+    keystore = max(secrets_of_file((tmp_path / "bls.json").read_text()), key=len)
+    planted = [
+        "of-the-password-file", "Token-Of-Another-Program", "second line of it", "its-password", "of-a-proxy",
+        *PLANTED[:3], PLANTED[4], PLANTED[5], keystore,
+    ]  # fmt: skip
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "data" / "HALT").write_text("\n".join([*planted, *map(str.upper, planted), f"see {config}"]))
+    out = tmp_path / "bundle.tar.gz"
+
+    attestrio("debug", "bundle", "-c", config, "--out", out)
+
+    halted = members(out)["HALT.json"].decode().splitlines()
+    assert halted == [*["<redacted>"] * 2 * len(planted), f"see {config}"]
+
+
+def test_a_password_of_the_environment_is_taken_out_by_its_value():
+    made, _ = OPERATOR.explain(None, env={"ATTESTRIO_BLS_PASSWORD": "of-the-environment"}, overrides={})
+
+    assert "of-the-environment" in secrets_of(made, subject_of(Kind.OPERATOR, made), {})
+
+
+def test_of_two_secrets_the_longer_one_goes_whole():
+    assert Redactor(["secret", "secret-and-more"]).text("secret-and-more, secret") == "<redacted>, <redacted>"
+
+
+# --- what a process answers
+
+
+@pytest.fixture
+def answers(nursery):
+    """A server that gives one answer to everything; its URL."""
+
+    async def serve(status, body):
+        async def app(scope, receive, send):
+            if scope["type"] == "http":
+                await send({"type": "http.response.start", "status": status, "headers": []})
+                await send({"type": "http.response.body", "body": body})
+
+        return await nursery.start(serve_app, app, "127.0.0.1:0")
+
+    return serve
+
+
+async def test_what_a_process_answers_is_bounded_and_not_ready_is_an_answer(answers):
+    not_ready = await answers(503, b"{}")
+
+    assert await collecting.get_bounded(not_ready, 2) == b"{}"
+    with pytest.raises(AnswerTooLarge):
+        await collecting.get_bounded(await answers(200, b"x" * 101), 100)
+    with pytest.raises(BadHttpStatus):
+        await collecting.get_bounded(await answers(404, b""), 100)
+
+
+@pytest.mark.parametrize(
+    ("bind", "base"),
+    [
+        ("127.0.0.1:9464", "http://127.0.0.1:9464/"),
+        ("0.0.0.0:9464", "http://127.0.0.1:9464/"),
+        ("[::]:9464", "http://[::1]:9464/"),
+        ("127.0.0.1:0", None),
+    ],
+)
+def test_a_process_is_asked_where_it_answers_on_this_machine(bind, base):
+    made = NodeConfig(web=WebSection(bind=bind))
+
+    assert collecting.page_of(subject_of(Kind.NODE, made)) == base
+    assert collecting.page_of(subject_of(Kind.NODE, NodeConfig())) is None
 
 
 @pytest.mark.slow
@@ -231,6 +315,15 @@ def test_a_secret_is_found_in_every_spelling_and_a_short_one_spoils_no_text():
     spelt = ["with space/slash", "with%20space%2Fslash", "with+space%2Fslash", json.dumps(PASSWORD)[1:-1], PASSWORD]
     assert redactor.text(" | ".join(spelt)) == " | ".join(["<redacted>"] * 5)
     assert redactor.text("about ab") == "about ab"
+
+
+def test_of_a_url_that_nobody_knows_its_secrets_go_too():
+    text = 'log: "http://us:pw@h:1/v3/0123456789abcdef?k=v" and (wss://tok@h/x), redis://:pw@[::1]:6379/0 fell'
+
+    told = Redactor([]).text(text)
+
+    assert told.startswith('log: "http://h:1/v3/<redacted>?<redacted>" and (wss://h/x), ')
+    assert [one for one in ("us:", "pw", "0123456789abcdef", "tok@") if one in told] == []
 
 
 def test_a_key_is_recognised_where_nobody_knows_it():

@@ -3,12 +3,14 @@
 import errno
 import json
 import os
+import resource
 import socket
 import time
 from dataclasses import replace
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -221,10 +223,12 @@ def test_what_this_user_cannot_look_into_is_never_called_well(tmp_path, monkeypa
     monkeypatch.setattr(os, "access", lambda *_: False)  # as for another user: root may read all
 
     shut = machine.secret_file("bls.keystore", path, os.geteuid()), machine.is_closed(tmp_path)
+    data = machine.data_dir(tmp_path, None)
 
     assert (well[0].grade, well[1]) == ("ok", False)
     assert (shut[0].grade, shut[1]) == ("fail", True)
     assert "cannot read it" in shut[0].reason
+    assert (data.grade, "cannot write in it" in data.reason) == ("fail", True)
     assert not machine.is_closed(tmp_path / "none")
 
 
@@ -291,6 +295,55 @@ def test_file_systems_that_forget_or_are_elsewhere_are_warnings(tmp_path, kind, 
     assert machine.file_system(data, proc).grade == grade
 
 
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("free", "files", "grade"),
+    [
+        (2 * GIB, 1 << 20, "ok"),
+        (GIB // 2, 1 << 20, "warn"),
+        (GIB // 100, 1 << 20, "fail"),
+        (2 * GIB, 7, "warn"),
+        (GIB // 100, 7, "fail"),
+    ],
+)
+def test_a_disk_without_room_is_a_failure_and_one_with_little_a_warning(tmp_path, monkeypatch, free, files, grade):
+    told = SimpleNamespace(f_bavail=free // 4096, f_frsize=4096, f_files=1 << 20, f_favail=files)
+    monkeypatch.setattr(os, "statvfs", lambda _: told)
+
+    found = machine.room(tmp_path)
+
+    assert found.grade == grade
+    assert found.values["free_bytes"] == pytest.approx(free, abs=4096)
+
+
+def test_a_slow_disk_is_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "sync_times", lambda _: iter([0.01, 0.2, 0.3]))
+    slow = machine.disk_sync(tmp_path)
+    monkeypatch.setattr(machine, "sync_times", lambda _: iter([0.01, 0.01, 0.3]))
+
+    assert slow.grade == "warn"
+    assert "worst 300.00 ms; at most about 5.0 votes a second" in slow.reason
+    assert machine.disk_sync(tmp_path).grade == "ok"
+
+
+def test_each_measure_of_the_disk_is_a_sync(tmp_path, monkeypatch):
+    synced, really = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (synced.append(os.fstat(handle).st_size), really(handle)))
+
+    took = list(machine.sync_times(tmp_path / "part"))
+
+    assert synced == [machine.SYNC_BYTES * (index + 1) for index in range(len(took))]
+
+
+@pytest.mark.parametrize(("limit", "grade"), [(resource.RLIM_INFINITY, "ok"), (1024, "ok"), (256, "warn")])
+def test_few_open_files_are_a_warning(tmp_path, monkeypatch, limit, grade):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+
+    assert machine.descriptors(tmp_path).grade == grade
+
+
 def test_room_is_counted_in_the_folder_that_exists(tmp_path):
     found = machine.room(tmp_path / "none" / "data")
 
@@ -308,6 +361,29 @@ def test_the_holder_of_a_directory_is_found_without_its_lock(tmp_path):
     assert held_by == os.getpid()
     assert holder_of(tmp_path) is None, "LOCK still names us"
     assert holder_of(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("pid", "inode", "held"),
+    [("4711", 0, True), ("0", 0, True), ("-1", 0, True), ("4712", 0, False), ("4711", 1, False)],
+    ids=["it", "other-namespace", "other-namespace-too", "another-process", "another-file"],
+)
+def test_the_number_in_lock_is_believed_while_the_kernel_has_that_lock(tmp_path, pid, inode, held):
+    (tmp_path / LOCK).write_text("4711\n")
+    number = (tmp_path / LOCK).stat().st_ino + inode
+    (tmp_path / "locks").write_text(
+        f"1: POSIX  ADVISORY  WRITE 4711 08:02:7 0 EOF\n2: FLOCK  ADVISORY  WRITE {pid} 08:02:{number} 0 EOF\n"
+    )
+
+    assert holder_of(tmp_path, tmp_path) == (4711 if held else None)
+
+
+def test_a_port_that_a_process_only_calls_from_is_not_one_it_listens_at():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as caller:
+        ports = ports_of(os.getpid())
+
+        assert server.getsockname()[1] in ports
+        assert caller.getsockname()[1] not in ports
 
 
 @pytest.fixture
@@ -355,6 +431,13 @@ async def test_a_clock_that_differs_is_a_warning(ahead_s, grade):
     found = clock.finding("http://h/", 0.01)
     assert found.grade == grade
     assert found.values["offset_s"] == pytest.approx(ahead_s, abs=1.6)
+
+
+@pytest.mark.parametrize(("took_s", "grade"), [(0.1, "warn"), (10.0, "ok")])
+def test_what_a_slow_answer_leaves_open_is_not_held_against_a_clock(took_s, grade):
+    found = Clock([4.0]).finding("http://h/", took_s)
+
+    assert (found.grade, found.values["unsure_s"]) == (grade, 0.5 + took_s / 2)
 
 
 @pytest.mark.parametrize("headers", [{}, {"date": "yesterday"}])
@@ -456,10 +539,11 @@ def test_a_halt_is_a_failure_that_names_its_cure(tmp_path):
 
 
 class Ethereum:
-    """A chain of blocks over JSON-RPC. `odd`: its blocks have other hashes; `ahead_s`: its clock is not ours."""
+    """A chain of blocks over JSON-RPC. `odd`: its blocks have other hashes; `fresh`: its newest has; `ahead_s`: its
+    clock is not ours."""
 
-    def __init__(self, chain_id=1, head=100, odd=0, ahead_s=0.0):
-        self.chain_id, self.head, self.odd, self.ahead_s = chain_id, head, odd, ahead_s
+    def __init__(self, chain_id=1, head=100, odd=0, fresh=0, ahead_s=0.0):
+        self.chain_id, self.head, self.odd, self.fresh, self.ahead_s = chain_id, head, odd, fresh, ahead_s
 
     def answer(self, method, params):
         if method == "eth_chainId":
@@ -468,7 +552,9 @@ class Ethereum:
             return "0x6000" if params[0] == MANAGER else "0x"
         assert method == "eth_getBlockByNumber"
         number = self.head if params[0] == "latest" else int(params[0], 16)
-        hashed = f"0x{number + self.odd:064x}"
+        if number > self.head:
+            return None
+        hashed = f"0x{number + self.odd + (self.fresh if number == self.head else 0):064x}"
         return {"number": hex(number), "hash": hashed, "parentHash": f"0x{1:064x}", "timestamp": "0x1"}
 
     async def __call__(self, scope, receive, send):
@@ -489,11 +575,13 @@ class Ethereum:
     ("second", "grades"),
     [
         (Ethereum(), ["ok", "ok", "ok"]),
+        (Ethereum(head=109), ["ok", "ok", "ok"]),
+        (Ethereum(fresh=7), ["ok", "ok", "ok"]),
         (Ethereum(chain_id=5), ["ok", "fail", "ok"]),
         (Ethereum(odd=7), ["ok", "ok", "fail"]),
         (Ethereum(head=50), ["ok", "ok", "warn"]),
     ],
-    ids=["alike", "other-chain", "other-blocks", "behind"],
+    ids=["alike", "a-little-ahead", "a-reorg-at-the-head", "other-chain", "other-blocks", "behind"],
 )
 async def test_endpoints_of_ethereum_serve_one_chain(nursery, second, grades):
     urls = []
@@ -548,6 +636,23 @@ async def test_a_peer_that_is_away_or_speaks_something_else_is_a_failure(nursery
 
     assert [one.grade for one in found] == ["fail", "fail"]
     assert found[0].about == f"{PEER}@127.0.0.1:{number}"
+
+
+async def test_a_slow_peer_is_a_warning_and_so_are_more_peers_than_are_tried(monkeypatch):
+    async def answered(where):
+        await trio.lowlevel.checkpoint()
+        return 0.001, 2.0 if where == "slow:1" else 0.01
+
+    monkeypatch.setattr(far, "round_trip", answered)
+    keys = [NodeSecretKey.from_bytes(bytes([index]) * 32).public() for index in range(1, 5)]
+
+    two = await far.peers({keys[0]: "slow:1", keys[1]: "quick:1"})
+    monkeypatch.setattr(far, "MOST_PEERS", 3)
+    four = await far.peers(dict.fromkeys(keys, "quick:1"))
+
+    assert [one.grade for one in two] == ["warn", "ok"]
+    assert [one.grade for one in four] == ["ok", "ok", "ok", "warn"]
+    assert four[-1].reason == "1 more were not tried"
 
 
 async def test_a_peer_that_says_nothing_costs_a_bounded_time(nursery, monkeypatch):

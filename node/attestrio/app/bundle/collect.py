@@ -149,11 +149,14 @@ async def get_bounded(url: str, max_bytes: int) -> bytes:
                 async for part in response.aiter_raw():
                     raw += part
                     if len(raw) > max_bytes:
-                        raise AnswerTooLarge(url, len(raw), max_bytes)
+                        await response.aclose()  # which ends the loop by an error, and httpx's generators with it
     except trio.TooSlowError:
         raise AnswerTooLate(url, ANSWER_S) from None
-    except httpx.HTTPError as exc:
-        raise Unreachable(url, str(exc) or type(exc).__name__) from None
+    except (httpx.HTTPError, httpx.StreamError) as exc:
+        if len(raw) <= max_bytes:
+            raise Unreachable(url, str(exc) or type(exc).__name__) from None
+    if len(raw) > max_bytes:
+        raise AnswerTooLarge(url, len(raw), max_bytes)
     return bytes(raw)
 
 
