@@ -69,6 +69,21 @@ def test_other_records_are_not_held_back(capsys):
     assert len(capsys.readouterr().err.splitlines()) == 3
 
 
+def test_a_record_is_said_once_whatever_the_program_around_does_with_its_own_logs(capsys):
+    root, others = logging.getLogger(), []
+    theirs = logging.Handler()
+    theirs.emit = others.append
+    root.addHandler(theirs)
+    try:
+        set_up_logs("json", "info")
+        logging.getLogger("attestrio.kit").warning("once")
+    finally:
+        root.removeHandler(theirs)
+
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert others == []
+
+
 CERTIFIED = named(EventName.BATCH_CERTIFIED, batch=7, hash="batch:keccak256:ab")
 
 

@@ -2,12 +2,14 @@
 
 import os
 import socket
+import threading
 import time
 
 import pytest
 import trio
 import trio.testing
 from attestrio.kit.notify import ALIVE, READY, keep_alive, notify, watchdog_s
+from suite import patient
 
 
 @pytest.fixture
@@ -51,6 +53,18 @@ def test_without_a_supervisor_nothing_is_said():
 def test_a_supervisor_that_is_gone_stops_nobody(tmp_path, caplog):
     assert not notify(READY, {"NOTIFY_SOCKET": str(tmp_path / "nobody")})
     assert "the supervisor was not told READY=1" in caplog.text
+
+
+def test_a_supervisor_that_does_not_read_holds_nobody_up(supervisor, caplog):
+    env, said = {"NOTIFY_SOCKET": supervisor.getsockname()}, []
+    talks = threading.Thread(target=lambda: said.extend(notify(ALIVE, env) for _ in range(2_000)), daemon=True)
+
+    talks.start()
+    talks.join(patient(20))
+
+    assert not talks.is_alive(), "it waits for room in the socket"
+    assert said[0]
+    assert not said[-1], "more than a socket holds"
 
 
 @pytest.mark.parametrize(
