@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from attestrio.l1.provider import L1Provider
 from attestrio.web.api import (
     SCHEMA,
     BatchView,
+    ChainView,
     FactView,
     L1View,
     NodeView,
@@ -72,6 +73,7 @@ class Sections:
     """What a role fills of the document."""
 
     facts: list[FactView] = field(default_factory=list)
+    chain: ChainView | None = None
     l1: L1View | None = None
     queues: list[QueueView] = field(default_factory=list)
     tasks: TasksView | None = None
@@ -122,7 +124,8 @@ class RolePage:
         sections = self._sections
         return StatusView(
             schema=SCHEMA, version=0, as_of=0.0, node=self._about(), ready=self.health.ready,
-            checks=check_views(self.health.checks()), facts=sections.facts, l1=sections.l1, queues=sections.queues,
+            checks=check_views(self.health.checks()), facts=sections.facts, chain=sections.chain,
+            l1=sections.l1, queues=sections.queues,
             tasks=sections.tasks, resequence=sections.resequence, log=self.tail.lines(),
         )  # fmt: skip
 
@@ -139,9 +142,7 @@ class RolePage:
                 *(one for one in self._sections.facts if one.name != PROBLEM),
                 FactView(name=PROBLEM, value=exc.code),
             ]
-            self._sections = Sections(
-                facts, self._sections.l1, self._sections.queues, self._sections.tasks, self._sections.resequence
-            )
+            self._sections = replace(self._sections, facts=facts)
 
     def _about(self) -> NodeView:
         return NodeView(

@@ -140,6 +140,7 @@ async def run_sequencer(
             url = None
             if config.sequencer.metrics_bind:
                 page = sequencer_page(parts.metrics, parts.seen, has_l1=bool(config.l1.rpc_urls))
+                nursery.start_soon(parts.seen.follow)
                 section = config.sequencer
                 url = await life.enter_async_context(
                     served_page(page, parts.metrics, section.metrics_bind, section.metrics_hosts)
@@ -186,6 +187,8 @@ class _Parts:
         self.book = LeafBook()
         self.pool_store = PoolStore(data_dir / POOL, run_blocking)
         self.intake = Intake(self.chain, Pool(rules.chain_id, pool_of(config)), self.pool_store, now, run_blocking)
+        self.seen.pool, self.seen.pool_limit = self.intake.pool, config.pool.most
+        self.seen.entries = lambda: self.live.state.header.total_entries
         self._journal = Journal(files.stream_path)
         self._writer = ChainWriter(files.db, LiveSink(self.live, files.stream))
         self._watched = SequencerMetrics(self.metrics)

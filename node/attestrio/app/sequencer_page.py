@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 import trio
 
@@ -11,8 +14,9 @@ from attestrio.kit.metrics import Metrics
 from attestrio.l1.provider import L1Provider
 from attestrio.l1.scan import LogScanner
 from attestrio.resequence.report import Progress, Report
-from attestrio.sequencer.shared import SharedChain
-from attestrio.web.api import FactView, ResequenceView
+from attestrio.sequencer.pool import Pool
+from attestrio.sequencer.shared import NOTHING, SharedChain
+from attestrio.web.api import ChainView, QueueView, ResequenceView
 from attestrio.web.health import Finding
 
 
@@ -25,25 +29,45 @@ class SequencerSeen:
     finality: str = ""
     stream_address: str | None = None
     rpc_url: str | None = None
+    pool: Pool | None = None
+    pool_limit: int | None = None
+    entries: Callable[[], int] | None = None
+    """How many entries the data stream has."""
+    now: Callable[[], float] = time.time
+    block_at: float | None = None
+    """When the newest block came."""
     progress: Progress | None = None
     """Of a re-sequencing; set from the thread that makes it, whole."""
     report: Report | None = None
     """How the last one ended."""
 
+    async def follow(self) -> NoReturn:
+        """Note when each block comes."""
+        while True:
+            seen = self.chain.head
+            await self.chain.wait_head(lambda head, seen=seen: head.hash != seen.hash)  # type: ignore[misc]
+            if seen != NOTHING:  # the first is what the disk has
+                self.block_at = self.now()
+
     async def sections(self) -> Sections:
         await trio.lowlevel.checkpoint()
-        head = self.chain.head
-        facts = [FactView(name="batch", value=str(head.batch)), FactView(name="block", value=str(head.block))]
-        if head.halted is not None:
-            facts.append(FactView(name="halted", value=head.halted))
-        l1 = None
+        head, l1 = self.chain.head, None
         if self.l1 is not None:
             provider, scanner = self.l1
             l1 = l1_view(provider, scanner.scanned + 1, self.finality)
-        return Sections(facts=facts, l1=l1, resequence=self._resequence())
+        chain = ChainView(
+            batch=head.batch, block=head.block, hash=f"0x{head.hash.hex()}", block_at=self.block_at,
+            halted=head.halted or "", stream_entries=None if self.entries is None else self.entries(),
+        )  # fmt: skip
+        queues = []
+        if self.pool is not None:
+            queues.append(QueueView(name="transactions", waiting=len(self.pool), limit=self.pool_limit))
+        return Sections(chain=chain, l1=l1, queues=queues, resequence=self._resequence())
 
     def changed(self) -> object:
-        return self.chain.head, self.progress, self.report, None if self.l1 is None else self.l1[1].scanned
+        waiting = None if self.pool is None else len(self.pool)
+        scanned = None if self.l1 is None else self.l1[1].scanned
+        return self.chain.head, waiting, self.progress, self.report, scanned
 
     def building(self) -> Finding:
         """A check: whether blocks are built."""

@@ -212,6 +212,21 @@ class PeersView(Shape, frozen=True):
     """How many peers the configuration names to be dialled."""
 
 
+class ChainView(Shape, frozen=True):
+    """The chain that a sequencer builds."""
+
+    batch: int
+    block: int
+    hash: str
+    """Of that block."""
+    block_at: float | None = None
+    """When it came; null: before this process began."""
+    halted: str = ""
+    """Why nothing is built; "": blocks are built."""
+    stream_entries: int | None = None
+    """How many its data stream holds."""
+
+
 class L1View(Shape, frozen=True):
     """What is known of Ethereum."""
 
@@ -306,6 +321,7 @@ class StatusView(Shape, frozen=True):
     """How many batches are in each end state since this process began: open, certified, missed, skipped."""
     batches: list[BatchView] = []
     """Newest first."""
+    chain: ChainView | None = None
     peers: PeersView | None = None
     l1: L1View | None = None
     queues: list[QueueView] = []

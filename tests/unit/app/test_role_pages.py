@@ -3,6 +3,7 @@
 import httpx
 import pytest
 import trio
+import trio.testing
 from attestrio.aggregator.desk import Absent
 from attestrio.aggregator.runner import Serving
 from attestrio.app.aggregator_config import AggregatorConfig
@@ -22,7 +23,7 @@ from attestrio.l1.provider import L1Provider
 from attestrio.operator import rows
 from attestrio.operator.rows import Ended, OnChain, Verdict
 from attestrio.resequence.report import Progress, Report
-from attestrio.sequencer.shared import Head
+from attestrio.sequencer.shared import Head, SharedChain
 from attestrio.web.api import FactView
 from trio_util import AsyncValue
 
@@ -237,7 +238,8 @@ async def test_a_sequencer_shows_its_head_and_how_far_a_resequencing_has_got():
     page.health.look()
     after = await page.document()
 
-    assert facts(before) == {"batch": "40", "block": "400"}
+    assert (before.chain.batch, before.chain.block, before.chain.hash) == (40, 400, "0x01")
+    assert (before.chain.block_at, before.chain.stream_entries, before.queues) == (None, None, [])
     assert before.resequence is None
     assert (during.resequence.phase, during.resequence.at, ready) == ("building", 44, False)
     assert (during.resequence.done, during.resequence.total) == (40, 100)
@@ -253,5 +255,29 @@ async def test_a_sequencer_that_halted_says_why_and_is_not_ready():
     page.health.look()
     view = await page.document()
 
-    assert facts(view)["halted"] == "L1 rolled back batch 39"
+    assert view.chain.halted == "L1 rolled back batch 39"
     assert [check.reason for check in view.checks] == ["nothing is built: L1 rolled back batch 39"]
+
+
+async def test_a_sequencer_shows_when_its_newest_block_came_and_what_waits_to_get_into_one(nursery):
+    class Growing(SharedChain):
+        def grow(self, block):
+            self._head.value = Head(block, block, block.to_bytes(1, "big"))
+
+    chain, wall = Growing(None), [100.0]
+    seen = SequencerSeen(chain, pool=[b"tx"] * 3, pool_limit=5_000, entries=lambda: 77, now=lambda: wall[0])
+    page = sequencer_page(Metrics(), seen, has_l1=False)
+    nursery.start_soon(seen.follow)
+    await trio.testing.wait_all_tasks_blocked()
+
+    chain.grow(7)
+    await trio.testing.wait_all_tasks_blocked()
+    kept = await page.document()
+    wall[0] = 130.0
+    chain.grow(8)
+    await trio.testing.wait_all_tasks_blocked()
+    built = await page.document()
+
+    assert kept.chain.block_at is None  # it stood on the disk
+    assert (built.chain.block, built.chain.block_at, built.chain.stream_entries) == (8, 130.0, 77)
+    assert [(queue.name, queue.waiting, queue.limit) for queue in built.queues] == [("transactions", 3, 5_000)]

@@ -33,6 +33,7 @@ CALLED = {
     "step": api.StepView,
     "vote": api.VoteView,
     "delivery": api.DeliveryView,
+    "chain": api.ChainView,
     "peers": api.PeersView,
     "peer": api.PeerView,
     "l1": api.L1View,

@@ -1,7 +1,7 @@
 // The head of the page: who this is, whether it is ready, and where attestation stands.
 
 import { card, empty, h } from "./dom.js";
-import { absolute, count, plural, span, now, percent, when, words } from "./format.js";
+import { absolute, count, plural, short, span, now, percent, when, words } from "./format.js";
 
 const MARKS = { open: "●", certified: "✓", missed: "✕", skipped: "–" };
 
@@ -76,6 +76,18 @@ export function attestation(doc) {
       h("p", {}, h("span", {}, `Batch ${batch.number}`), h("span", { class: "muted" }, behind(batch), batch.threshold > 0 && ` (${percent(batch.threshold, batch.total_weight)})`)),
       quorum(batch, true),
       h("p", { class: "muted" }, waitingFor(batch))));
+}
+
+/** The chain that a sequencer builds. */
+export function chain(doc) {
+  const { chain } = doc;
+  if (chain === null) return null;
+  return card("chain", "Chain", chain.halted !== "" && h("span", { class: "bad" }, `✕ nothing is built: ${chain.halted}`),
+    h("dl", { class: "tiles" },
+      tile("batch", "Batch now", chain.batch, ""),
+      tile("block", "Newest block", chain.block, chain.block_at === null ? "from before the start" : when(chain.block_at)),
+      chain.stream_entries !== null && tile("entries", "Data stream", count(chain.stream_entries), "entries")),
+    h("p", { class: "muted" }, "Hash ", short(chain.hash)));
 }
 
 function tally(certified, missed, skipped) {

@@ -4,7 +4,7 @@ import { batches } from "./batches.js";
 import { committee } from "./committee.js";
 import { fill, h } from "./dom.js";
 import { absolute, forgetClock, heardClock, timesAreAbsolute, toggleTimes, when } from "./format.js";
-import { attestation, checks, head } from "./head.js";
+import { attestation, chain, checks, head } from "./head.js";
 import { about, epochs, l1, log, peers, queues, resequence, tasks } from "./rest.js";
 
 const SILENT_MS = 25_000; // two beats and a half without any event
@@ -95,7 +95,7 @@ function show() {
   fill(document.getElementById("head"), head(doc, problem === null));
   const side = [l1(doc), queues(doc), resequence(doc), epochs(doc), about(doc)];
   fill(document.getElementById("main"), [
-    checks(doc), attestation(doc), committee(doc, state, draw),
+    checks(doc), attestation(doc), chain(doc), committee(doc, state, draw),
     h("div", { key: "columns", class: "columns" },
       h("div", { key: "wide", class: "wide" }, batches(doc, state, draw), tasks(doc), peers(doc), log(doc)), h("div", { key: "side", class: "side" }, side)),
   ].filter(Boolean));
