@@ -2,6 +2,7 @@
 
 import time
 
+import msgspec
 import trio
 from attestrio.web.api import (
     SCHEMA,
@@ -142,6 +143,21 @@ def missed_batch(now):
         ],
         votes=votes(now - 8, 6), votes_left_out=4, missing=["frank"], taken_by=[DeliveryView(name="carol", at=now - 7)],
     )  # fmt: skip
+
+
+def back_from_an_outage():
+    """The node stopped in batch 110, which others certified, and was told of 118 when it was back."""
+    now = time.time()
+    batch = BatchView(
+        number=110, state="certified", reason="ok", meaning="", hash=HASH, weight=1_000_001, other_weight=0,
+        threshold=1_000_001, total_weight=1_250_000, first_seen=now - 60, ended_at=now - 4,
+        steps=[
+            StepView(step="told", at=now - 60, reason="ok", meaning=""),
+            StepView(step="told", at=now - 5, reason="node_stopped", meaning="The node did not run.", detail="again"),
+        ],
+        votes=votes(now - 8, 6)[1:], missing=["alice"],
+    )  # fmt: skip
+    return msgspec.structs.replace(everything(), batches=[open_batch(now), batch])
 
 
 def peer(now, name, score):

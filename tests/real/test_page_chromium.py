@@ -11,7 +11,7 @@ from attestrio.web.events import MAX_STREAMS
 from attestrio.web.health import Health
 from attestrio.web.status import WebServer
 from chromium_kit import DESKTOP, PHONE, chromium
-from page_documents import HOSTILE, Shown, everything, nothing
+from page_documents import HOSTILE, Shown, back_from_an_outage, everything, nothing
 from suite import needs, patient
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, needs("chromium")]
@@ -164,6 +164,22 @@ async def test_a_node_that_knows_nothing_yet_says_what_is_missing(browser, role)
             assert not [word for word in ("undefined", "NaN", "null") if word in text]
             assert await page.value(WIDER) == 0
             assert page.complaints == []
+
+
+async def test_what_was_attested_while_the_node_was_down_is_named_between_the_batches(browser):
+    with trio.fail_after(TEST_S):
+        async with served(Shown(back_from_an_outage())) as url:
+            page = await browser.page(PHONE)
+            await page.open(f"{url}/#batch-110")
+            await page.wait("document.querySelector('.timeline') !== null")
+
+            gap, height = await page.value("(one => [one.innerText, one.offsetHeight])(document.querySelector('.gap'))")
+            text = await page.text("#batches")
+
+    assert gap == "7 batches, 111 to 117, were attested while this node did not run."
+    assert height > 10
+    assert "without this node’s vote: node stopped" in text
+    assert "The node did not run. (again)" in text
 
 
 async def test_times_are_ages_with_the_date_on_hover_or_the_other_way_about(browser):

@@ -30,7 +30,7 @@ export function batches(doc, state, redraw) {
       : h("ol", { key: "found", class: "batches found" }, entry(found.batch, { own, open: true, toggle: () => { state.found = null; redraw(); } }))),
     doc.batches.length === 0
       ? empty("No batch since this node started.")
-      : h("ol", { class: "batches" }, doc.batches.map((batch, at) => [unseen(doc.batches[at - 1], batch), entry(batch, {
+      : h("ol", { class: "batches" }, doc.batches.map((batch, at) => [gap(doc.batches[at - 1], batch), entry(batch, {
           own,
           open: state.open.has(batch.number),
           toggle: (open) => { state.open[open ? "add" : "delete"](batch.number); redraw(); },
@@ -38,12 +38,12 @@ export function batches(doc, state, redraw) {
 }
 
 /** Between two batches of the list: those that were attested while this node was away. */
-function unseen(newer, batch) {
+function gap(newer, batch) {
   const many = newer === undefined ? 0 : newer.number - batch.number - 1;
   if (many < 1) return null;
   const which = many === 1 ? `Batch ${batch.number + 1} was` : `${count(many)} batches, ${batch.number + 1} to ${newer.number - 1}, were`;
   const why = stopped(batch, newer) ? "while this node did not run" : "before this node asked again";
-  return h("li", { key: `before ${newer.number}`, class: "unseen" }, `${which} attested ${why}.`);
+  return h("li", { key: `before ${newer.number}`, class: "gap" }, `${which} attested ${why}.`);
 }
 
 /** Whether this node stopped during `batch`, or after it: then the next one is the first since it was started. */
