@@ -145,7 +145,7 @@ class NodeLife:
             if genesis is None:
                 announce()  # when the main node answers is not ours to say
                 assert main_node is not None
-                genesis = await first_genesis(main_node, config.poll_s)
+                genesis = await first_genesis(main_node, config.poll_s, seen.without_genesis)
             book = DutyBook(self.data_dir / BOOK, self.node.duty, given.run_blocking)
             await life.enter_async_context(draining(book, grace, BOOK))  # ends last: all others go first in the grace
             record = VoteRecord(

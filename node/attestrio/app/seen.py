@@ -26,6 +26,8 @@ class Seen:
         self.attendance = Attendance(duty.story, now)
         self.poll: PollOutcome | None = None
         """The last poll of the status; None before the first."""
+        self.no_genesis: str | None = None
+        """Why the main node has shown no genesis, by code; "": it has none. None once it has, or where nobody asks."""
         self.polled_at: float | None = None
         """Of the last poll that was answered."""
         self.certified: BatchNumber | None = None
@@ -37,7 +39,12 @@ class Seen:
     def began(self, newest: BatchNumber | None) -> None:
         """An epoch begins, over a store whose newest certificate is `newest`."""
         self.attendance = Attendance(self._duty.story, self._now, self.on_miss)
+        self.no_genesis = None
         self.poll, self.certified, self.certified_at, self.signed = None, newest, None, None
+
+    def without_genesis(self, code: str) -> None:
+        """The main node was asked for the genesis in vain."""
+        self.no_genesis = code
 
     def polled(self, outcome: PollOutcome, epoch: Epoch | None) -> None:
         self.poll = outcome

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
@@ -61,17 +61,23 @@ def certificate_sources(main_node: MainNode | None) -> Sequence[KnowsCertificate
     return (main_node,) if isinstance(main_node, MainNodeClient) else ()
 
 
-async def first_genesis(main_node: KnowsGenesis, every_s: float) -> Genesis:
-    """Ask until the main node has a genesis: it may start later than this node."""
+async def first_genesis(
+    main_node: KnowsGenesis, every_s: float, on_none: Callable[[str], None] = lambda code: None
+) -> Genesis:
+    """Ask until the main node has a genesis: it may start later than this node.
+
+    `on_none` hears of each answer without one, by the code of the error; "": it has none yet.
+    """
     said = None
     while True:
         try:
-            genesis = await main_node.consensus_genesis()
+            genesis, code = await main_node.consensus_genesis(), ""
             problem = "the main node has no genesis yet"
         except SourceError as exc:
-            genesis, problem = None, f"genesis not read: {exc}"
+            genesis, problem, code = None, f"genesis not read: {exc}", exc.code
         if genesis is not None:
             return genesis
+        on_none(code)
         if problem != said:
             log.info("%s; asking again every %s s", problem, every_s)
             said = problem

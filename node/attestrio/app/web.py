@@ -243,6 +243,9 @@ class NodePage:
 
     def _status_known(self) -> Finding:
         poll, asked = self._seen.poll, "the own store" if self._node.config.serve is not None else "the main node"
+        if poll is None and self._seen.no_genesis is not None:
+            code = self._seen.no_genesis
+            return Finding(False, f"{asked} {f'gave no usable answer: {code}' if code else 'has no genesis yet'}")
         if poll is None:
             return Finding(False, f"{asked} was not asked yet")
         if poll.result in GOOD_POLLS:

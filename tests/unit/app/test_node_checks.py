@@ -137,3 +137,21 @@ async def test_a_batch_that_memory_has_forgotten_is_read_from_the_book(tmp_path,
 
     assert (found.number, found.state, [one.step for one in found.steps]) == (7, "certified", ["told"])
     assert await now.page.batch(8) is None
+
+
+def test_a_main_node_that_shows_no_genesis_is_told_from_one_that_was_not_asked(tmp_path):
+    node = Node(tmp_path)
+
+    said = [node.check("main_node")[1]]
+    for code in ("unreachable", ""):
+        node.seen.without_genesis(code)
+        said.append(node.check("main_node")[1])
+    node.seen.began(None)
+    said.append(node.check("main_node")[1])
+
+    assert said == [
+        "the main node was not asked yet",
+        "the main node gave no usable answer: unreachable",
+        "the main node has no genesis yet",
+        "the main node was not asked yet",
+    ]

@@ -106,7 +106,8 @@ class Late:
 
 
 async def test_first_genesis_is_asked_for_until_it_is_there(autojump_clock):
-    genesis = next_fork(genesis_of(), 1)
+    genesis, heard = next_fork(genesis_of(), 1), []
 
-    assert await first_genesis(Late(SourceError("down"), None, None, genesis), 2.0) == genesis
+    assert await first_genesis(Late(SourceError("down"), None, None, genesis), 2.0, heard.append) == genesis
     assert trio.current_time() == 6.0
+    assert heard == [SourceError.code, "", ""]
