@@ -19,6 +19,7 @@ from attestrio.app.aggregator_config import AggregatorConfig, JournalSection
 from attestrio.app.aggregator_config import L1Section as AggregatorL1
 from attestrio.app.doctor import Grade, above, examine, far, machine, past, subject_of
 from attestrio.app.doctor.clock import Clock
+from attestrio.app.doctor.ethereum import chain
 from attestrio.app.doctor.finding import ok
 from attestrio.app.doctor.holder import holder_of, ports_of
 from attestrio.app.doctor.ports import port
@@ -588,7 +589,7 @@ async def test_endpoints_of_ethereum_serve_one_chain(nursery, second, grades):
     for app in (Ethereum(), second):
         urls.append(await nursery.start(serve_app, app, "127.0.0.1:0"))
 
-    found = await far.chain(L1Access(tuple(urls), 1, 1, 5.0))
+    found = await chain(L1Access(tuple(urls), 1, 1, 5.0))
 
     assert [one.grade for one in found if one.name != "clock"] == grades
 
@@ -597,7 +598,7 @@ async def test_endpoints_of_ethereum_serve_one_chain(nursery, second, grades):
 async def test_the_clock_of_an_operator_is_compared_with_that_of_an_endpoint(nursery, ahead_s, grade):
     url = await nursery.start(serve_app, Ethereum(ahead_s=ahead_s), "127.0.0.1:0")
 
-    found = await far.chain(L1Access((url, "http://127.0.0.1:1/"), 1, 1, 5.0))
+    found = await chain(L1Access((url, "http://127.0.0.1:1/"), 1, 1, 5.0))
 
     assert [(one.about, one.grade) for one in found if one.name == "clock"] == [(shown(url), grade)]
 
@@ -605,7 +606,7 @@ async def test_the_clock_of_an_operator_is_compared_with_that_of_an_endpoint(nur
 async def test_an_address_without_a_contract_is_a_failure_and_nobody_waits_for_its_events(nursery):
     url = await nursery.start(serve_app, Ethereum(), "127.0.0.1:0")
 
-    found = await far.chain(L1Access((url,), 1, 1, 5.0, (("l1.manager", MANAGER), ("l1.coordinator", NOTHING))))
+    found = await chain(L1Access((url,), 1, 1, 5.0, (("l1.manager", MANAGER), ("l1.coordinator", NOTHING))))
 
     there, missing = [one for one in found if one.name == "contract"]
     assert (there.about, there.grade) == (f"l1.manager {MANAGER}", "ok")
@@ -616,7 +617,7 @@ async def test_an_address_without_a_contract_is_a_failure_and_nobody_waits_for_i
 async def test_an_endpoint_that_is_away_counts_where_all_have_to_agree(nursery):
     url = await nursery.start(serve_app, Ethereum(), "127.0.0.1:0")
 
-    found = await far.chain(L1Access((url, "http://127.0.0.1:1/"), 1, 2, 5.0))
+    found = await chain(L1Access((url, "http://127.0.0.1:1/"), 1, 2, 5.0))
 
     found = [one for one in found if one.name != "clock"]
     assert [one.grade for one in found] == ["ok", "fail", "fail"]

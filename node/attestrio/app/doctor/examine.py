@@ -25,7 +25,9 @@ async def examine(subject: Subject) -> list[Finding]:
         found.append(await port(key, bind, holder))
     found += await far.at_once(subject.addresses, lambda one: far.address(*one))
     if subject.l1 is not None:
-        found += await far.chain(subject.l1)
+        from attestrio.app.doctor.ethereum import chain
+
+        found += await chain(subject.l1)
     if subject.node is not None:
         found += await _node(subject.node, subject)
     return found
