@@ -15,12 +15,14 @@ from cyclopts import App, Parameter, validators
 from attestrio.cli.config import ConfigFile, Overrides, overrides
 from attestrio.cli.output import Output, Usage
 from attestrio.config import NodeConfig, load_config
+from attestrio.configuring import MAX_FILE
 from attestrio.duty import BatchStory, EndState
 from attestrio.duty.book import BOOK
 from attestrio.duty.reader import open_book
 from attestrio.duty.telling import MOST, Telling, moment, of_story
 from attestrio.duty.unseen import why_unseen
 from attestrio.errors import SetupError
+from attestrio.kit.files import read_bounded
 from attestrio.roles import BatchNumber, BatchQC
 from attestrio.store.certificates import open_certificates
 
@@ -240,8 +242,8 @@ def kind(config: Path | None) -> str:
     if config is None:
         return "node"
     try:
-        sections = tomllib.loads(config.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        sections = tomllib.loads(read_bounded(config, MAX_FILE).decode("utf-8"))
+    except (OSError, ValueError, RecursionError):
         return "node"
     if sections.keys() & {"operator", "bls"}:
         return "operator"
@@ -251,7 +253,7 @@ def kind(config: Path | None) -> str:
 def names_of(config: NodeConfig) -> Mapping[str, str]:
     """What `web.names` calls keys, by their text."""
     pairs = (one.partition("=") for one in (config.web.names if config.web else ()))
-    return {key: name for key, _, name in pairs if name}
+    return {key.strip(): name.strip() for key, _, name in pairs if name}
 
 
 def nearby(folder: Path) -> list[Path]:

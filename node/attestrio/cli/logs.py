@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 import structlog
 from cyclopts import Parameter
 
+from attestrio.cli.output import escaped
 from attestrio.configuring import LogFormat, LogSection
 from attestrio.kit.events import NAMED
 
@@ -109,16 +110,9 @@ def renderer(form: LogFormat) -> structlog.types.Processor:
         return structlog.processors.JSONRenderer()
     if form == "logfmt":
         line = structlog.processors.LogfmtRenderer(key_order=FIRST, drop_missing=True)
-        return lambda logger, method, fields: escaped(str(line(logger, method, fields)))
+        return lambda logger, method, fields: escaped(str(line(logger, method, fields)), "")
     console = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"))
     return lambda logger, method, fields: console(logger, method, {name: plain(name, fields[name]) for name in fields})
-
-
-def escaped(text: str, but: str = "") -> str:
-    """`text` with escapes for what cannot be printed, except characters of `but`."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() or one in but else ascii(one)[1:-1] for one in text)
 
 
 def plain(name: str, value: object) -> object:

@@ -47,7 +47,7 @@ class Output:
             say(json.dumps(document, indent=2))
         else:
             for line in lines:
-                say(line)
+                say(escaped(line))
 
     def results(self, items: Iterable[tuple[dict[str, Any], str]]) -> None:
         """Print a list of documents with --json, else each line as soon as it is there."""
@@ -56,7 +56,7 @@ class Output:
             if self.json:
                 documents.append(document)
             else:
-                say(line)
+                say(escaped(line))
         if self.json:
             say(json.dumps(documents, indent=2))
 
@@ -115,7 +115,7 @@ def _seriousness(exc: BaseException) -> int:
 
 def report(exc: NodeError, *, as_json: bool) -> int:
     """Print one sentence (or one JSON document) to stderr; returns the exit code."""
-    text = " ".join(scrubbed(str(exc)).split())
+    text = escaped(" ".join(scrubbed(str(exc)).split()))
     if as_json:
         complain(json.dumps({"error": {"code": exc.code, "message": text}}))
     else:
@@ -134,6 +134,14 @@ def complain(text: str) -> None:
 def silence(stream: TextIO) -> None:
     """What is buffered cannot be written; the interpreter would try again at its end, and change the exit code."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def escaped(text: str, but: str = "\t\n") -> str:
+    """`text` with escapes for what cannot be printed, except characters of `but`: names of files, and what strangers
+    wrote, may hold commands to a terminal, or turn the order of what is read around."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one in but else ascii(one)[1:-1] for one in text)
 
 
 def scrubbed(text: str) -> str:

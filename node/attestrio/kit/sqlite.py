@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -159,6 +160,14 @@ def _require_descriptors(path: str) -> None:
             os.close(handle)
 
 
+def _require_regular(path: str) -> None:
+    """Raise StorageUnwritable for what is there and is no file of bytes: SQLite would wait for ever for somebody to
+    write into a pipe, deaf to signals, and calls a directory a failing disk."""
+    with suppress(OSError):  # nothing there, or no way to see it: SQLite finds out the same
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise StorageUnwritable(path, "it is no regular file")
+
+
 @contextmanager
 def _opening(path: str) -> Iterator[None]:
     """Raise OutOfDescriptors or StorageUnusable, naming `path`, for what goes wrong inside.
@@ -166,6 +175,7 @@ def _opening(path: str) -> Iterator[None]:
     Asked again after a refusal: since the first question another thread may have taken what was left.
     """
     _require_descriptors(path)
+    _require_regular(path)
     try:
         with storage_errors(path):
             yield
@@ -214,7 +224,7 @@ def open_read_only(path: str | Path, *, application_id: int, version: int, vfs: 
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
             check_identity(connection, name, application_id, version)
             if _pragma(connection, "user_version") == 0:
-                raise StorageForeign(name, 0, application_id)
+                raise StorageCorrupt(name, "it is empty")
         except BaseException:
             connection.close(True)
             raise

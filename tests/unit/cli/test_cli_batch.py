@@ -153,7 +153,7 @@ def test_list_counts_every_batch(attestrio, data_dir):
 
 def test_the_configuration_says_where_to_look_and_what_keys_are_called(attestrio, data_dir):
     config = data_dir.parent / "node.toml"
-    name = f"{SECRETS[1].public().to_text()}=bob"
+    name = f"{SECRETS[1].public().to_text()} = bob"
     config.write_text(f'[node]\ndata_dir = "data"\n[web]\nbind = "127.0.0.1:0"\nnames = ["{name}"]\n')
 
     ended = attestrio("batch", "explain", "7", "--config", config)
@@ -200,6 +200,12 @@ def test_batches_that_were_attested_while_the_node_was_down_are_listed_and_expla
 @pytest.mark.parametrize("text", ["-1", "x", "18446744073709551616", "0x" + "01" * 32], ids=str)
 def test_what_is_no_number_is_refused(attestrio, data_dir, text):
     assert attestrio("batch", "show", "--data-dir", data_dir, "--", text).code == 2
+
+
+def test_a_configuration_without_an_end_is_refused(attestrio):
+    ended = attestrio("batch", "explain", "7", "-c", "/dev/zero")
+
+    assert (ended.code, "longer than 1048576 bytes [bad_config]" in ended.err) == (2, True)
 
 
 def test_a_folder_above_the_right_one_names_it(attestrio, data_dir):

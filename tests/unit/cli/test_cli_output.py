@@ -44,6 +44,20 @@ def test_an_error_is_one_line_whatever_its_text(capsys):
     assert capsys.readouterr().err == "attestrio: two lines and blanks [setup_error]\n"
 
 
+def test_an_error_holds_no_commands_to_a_terminal(capsys):
+    report(SetupError("/srv/\x1b[31mred\x07/\u202edb.ytud\x9b: no such file"), as_json=False)
+
+    text = r"attestrio: /srv/\x1b[31mred\x07/\u202edb.ytud\x9b: no such file [setup_error]"
+    assert capsys.readouterr().err == text + "\n"
+
+
+def test_lines_hold_no_commands_to_a_terminal(capsys):
+    Output().result(None, ["peer \x1b]0;title\x07", "näme\tof two"])
+    Output().results([({}, "\u2066batch")])
+
+    assert capsys.readouterr().out == "peer \\x1b]0;title\\x07\nnäme\tof two\n\\u2066batch\n"
+
+
 @pytest.mark.parametrize("kind", ["attester", "node", "validator"])
 def test_secrets_are_taken_out_of_texts(kind):
     text = f"{kind}:secret:ed25519:{'0a' * 32}: no such file"

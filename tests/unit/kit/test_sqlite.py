@@ -227,11 +227,21 @@ def test_reading_only_changes_nothing_and_refuses_an_empty_file(tmp_path):
 
     with pytest.raises(apsw.ReadOnlyError):
         connection.execute("INSERT INTO t VALUES (1)")
-    with pytest.raises(StorageForeign):
+    with pytest.raises(StorageCorrupt, match="it is empty"):
         open_read_only(tmp_path / "empty.db", application_id=APP, version=1)
     with pytest.raises(StorageUnwritable):
         open_read_only(tmp_path / "absent.db", application_id=APP, version=1)
     connection.close()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "directory"])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path, make):
+    make(tmp_path / "a.db")
+
+    with pytest.raises(StorageUnwritable, match="no regular file"):
+        opened(tmp_path / "a.db")
+    with pytest.raises(StorageUnwritable, match="no regular file"):
+        open_read_only(tmp_path / "a.db", application_id=APP, version=1)
 
 
 def test_an_application_id_of_zero_is_a_mistake(tmp_path):
