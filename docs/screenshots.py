@@ -22,7 +22,8 @@ from rich.terminal_theme import SVG_EXPORT_THEME
 from rich.text import Text
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "tests" / "real"))
+TESTS = HERE.parent / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "real")]
 from chromium_kit import DESKTOP, PHONE, Page, chromium  # noqa: E402  the tests drive the same browser
 
 PICTURES = HERE / "pictures"
