@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 import trio
 
 from attestrio.errors import PeerError, leaves
+from attestrio.kit.seldom import Seldom
 from attestrio.kit.tcp import accept, bind_socket, shown_address
 from attestrio.stream.errors import StreamRewritten
 from attestrio.stream.live import LiveStream
@@ -37,6 +38,15 @@ class StreamLimits:
 DEFAULT_LIMITS: Final = StreamLimits()
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What strangers make the log say, of all connections together: they can come and go a thousand times a second."""
+
+    refused: Seldom = field(default_factory=lambda: Seldom(log, logging.WARNING))
+    dropped: Seldom = field(default_factory=lambda: Seldom(log, logging.INFO))
+    left: Seldom = field(default_factory=lambda: Seldom(log, logging.INFO))
+
+
 async def serve_stream(
     source: LiveStream,
     bind: str,
@@ -54,17 +64,18 @@ async def serve_stream(
     with sock:
         sock.listen(128)
         held: set[Connection] = set()
+        said = Said()
         async with trio.open_nursery() as connections:
             connections.start_soon(_end_silent, held, limits)
             task_status.started(shown_address(sock.getsockname()))
             while True:
                 stream, _ = await accept(sock, log, prepare=prepare)
                 if len(held) >= limits.max_connections:
-                    log.warning("connection refused: %d are open", len(held))
+                    said.refused.say("connection refused: %d are open", len(held))
                     await trio.aclose_forcefully(stream)
                     await trio.sleep(limits.full_pause_s)
                     continue
-                held.add(connection := Connection(stream, source, limits))
+                held.add(connection := Connection(stream, source, limits, said))
                 connections.start_soon(_hold, connection, held)
 
 
@@ -93,9 +104,16 @@ class Connection:
     has got is a position in the file. So a client that does not read costs one page of memory, and then its connection.
     """
 
-    def __init__(self, stream: trio.SocketStream, source: LiveStream, limits: StreamLimits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        stream: trio.SocketStream,
+        source: LiveStream,
+        limits: StreamLimits = DEFAULT_LIMITS,
+        said: Said | None = None,
+    ) -> None:
         self.active_at = trio.current_time()
         self._stream, self._source, self._limits = stream, source, limits
+        self._said = said or Said()
         self._scope = trio.CancelScope()
         self._reader = RequestReader()
         self._sending = trio.Lock()  # whole entries and whole answers
@@ -117,9 +135,9 @@ class Connection:
                     both.cancel_scope.cancel()
         except* PeerError as group:
             for exc in leaves(group):
-                log.info("connection closed: %s", exc)
+                self._said.dropped.say("connection closed: %s", exc)
         except* trio.BrokenResourceError:
-            log.info("connection closed: the client has left")
+            self._said.left.say("connection closed: the client has left")
         finally:
             await trio.aclose_forcefully(self._stream)
 

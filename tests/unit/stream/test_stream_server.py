@@ -296,6 +296,27 @@ async def test_noise_on_the_socket_costs_a_connection_and_nothing_else(stream_of
             assert await client.exactly(len(HEADER_OF_A)) == HEADER_OF_A
 
 
+async def test_strangers_who_come_and_go_do_not_fill_the_log(stream_of, caplog):
+    caplog.set_level("INFO", "attestrio.stream")
+    async with served(stream_of("a")) as (_, address):
+        for _ in range(60):
+            async with dialled(address) as client:
+                await client.send(bytes(16))  # no command of this protocol
+                assert await client.rest() == b""
+    async with served(stream_of("a"), StreamLimits(max_connections=1, full_pause_s=0.0)) as (_, address):
+        async with dialled(address) as first:
+            await first.send(HEADER)
+            await first.exactly(len(HEADER_OF_A))
+            for _ in range(60):
+                async with dialled(address) as client:
+                    await client.rest()
+
+    said = [record.getMessage() for record in caplog.records]
+    assert any(one.startswith("connection closed: stream type 0, not 1") for one in said)
+    assert any(one.startswith("connection refused: 1 are open") for one in said)
+    assert len(said) < 40, said  # of 120, one of a kind in ten seconds
+
+
 async def test_nobody_is_dropped_for_silence_when_that_is_wished(stream_of):
     limits = StreamLimits(inactivity_s=math.inf, check_s=0.001)
     async with served(stream_of("a"), limits) as (_, address), dialled(address) as client:
