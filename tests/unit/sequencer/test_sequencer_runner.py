@@ -28,7 +28,7 @@ LAZY = Pace(empty_blocks=False)
 class World:
     """A sequencer in one folder, whose clock is trio's."""
 
-    def __init__(self, folder, *, pace=LAZY, leaves=(), rebuild=None, clock=trio.current_time, **rules):
+    def __init__(self, folder, *, pace=LAZY, leaves=(), rebuild=None, clock=trio.current_time, now=None, **rules):
         self.site = Site(folder)
         self.db, self.rules = self.site.db, own_rules(**rules)
         if self.db.tip is None:
@@ -42,8 +42,8 @@ class World:
         self.store = L1Store.open(folder / "l1.db")
         self.sink = L1Sink(self.store, LeafBook(), self.chain, 1, MANAGER, MANAGER, inline)
         self.runner = SequencerRunner(
-            self.chain, self.site.writer, self.rules, MemoryLeaves(leaves), self.intake, self.now, pace, self.sink,
-            rebuild and (lambda db: rebuild(self)), SequencerMetrics(self.metrics), clock,
+            self.chain, self.site.writer, self.rules, MemoryLeaves(leaves), self.intake, now or self.now, pace,
+            self.sink, rebuild and (lambda db: rebuild(self)), SequencerMetrics(self.metrics), clock,
         )  # fmt: skip
 
     @staticmethod
@@ -110,6 +110,23 @@ async def test_empty_blocks_are_built_where_they_are_wanted(tmp_path, autojump_c
         await trio.sleep(19)
 
         assert world.blocks() == [(2, 6, 0), (2, 12, 0), (3, 18, 0)]  # a batch is over after 12 s
+
+
+async def test_time_does_not_go_back_on_the_chain_when_the_clock_does(tmp_path, autojump_clock):
+    set_by = 0
+
+    def now():
+        return World.now() + set_by
+
+    async with running(tmp_path, pace=Pace(empty_blocks=True), now=now) as world:
+        await trio.sleep(7)
+        set_by = -3600
+        await world.add(tx(0))
+        await trio.sleep(12)
+        set_by = 0
+        await trio.sleep(6)
+
+        assert world.blocks() == [(2, 6, 0), (2, 6, 1), (3, 6, 0), (3, 24, 0)]
 
 
 async def test_a_batch_ends_when_it_is_old(tmp_path, autojump_clock):
