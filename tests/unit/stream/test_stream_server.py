@@ -298,18 +298,18 @@ async def test_noise_on_the_socket_costs_a_connection_and_nothing_else(stream_of
 
 async def test_strangers_who_come_and_go_do_not_fill_the_log(stream_of, caplog):
     caplog.set_level("INFO", "attestrio.stream")
-    async with served(stream_of("a")) as (_, address):
+    stream, limits = stream_of("a"), StreamLimits(max_connections=1, full_pause_s=0.0)
+    async with served(stream) as (_, address):
         for _ in range(60):
             async with dialled(address) as client:
                 await client.send(bytes(16))  # no command of this protocol
                 assert await client.rest() == b""
-    async with served(stream_of("a"), StreamLimits(max_connections=1, full_pause_s=0.0)) as (_, address):
-        async with dialled(address) as first:
-            await first.send(HEADER)
-            await first.exactly(len(HEADER_OF_A))
-            for _ in range(60):
-                async with dialled(address) as client:
-                    await client.rest()
+    async with served(stream, limits) as (_, address), dialled(address) as first:
+        await first.send(HEADER)
+        await first.exactly(len(HEADER_OF_A))
+        for _ in range(60):
+            async with dialled(address) as client:
+                await client.rest()
 
     said = [record.getMessage() for record in caplog.records]
     assert any(one.startswith("connection closed: stream type 0, not 1") for one in said)
