@@ -74,7 +74,8 @@ async def quorum_is_lost(folder):
         await taken.hold(HEALTHY_MIN)
         await world.stop("attester-5", "attester-6")
         both = down("attester-5"), down("attester-6")
-        await taken.hold(25, *both, Fired.of("NothingCertified", instance=MAIN))
+        seen_by = [MAIN, *world.attesters[:4]]
+        await taken.hold(25, *both, *(Fired.of("NothingCertified", instance=name) for name in seen_by))
         await world.start("attester-5", "attester-6")
         await taken.hold(40)
         return taken
@@ -214,6 +215,9 @@ async def peers_go(folder):
             for address in gone:
                 await hub.begin(address)
             await taken.hold(10)
+            for address in list(hub.lives):
+                hub.end(address)
+            await taken.hold(90, Fired.of("PeersLost", instance="node"))
             return taken
 
 
