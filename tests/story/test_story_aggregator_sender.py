@@ -11,6 +11,7 @@ from attestrio.aggregator.nonces import FILLERS
 from attestrio.aggregator.rows import Phase
 from attestrio.aggregator.settings import FeeSettings, SenderSettings
 from attestrio.errors import SourceError
+from attestrio.kit.events import NAMED
 from attestrio.kit.jsonrpc import RpcFailed
 from sender_world import BLOCK_S, GAS, Killed, revert, settle, world_of
 
@@ -630,7 +631,7 @@ async def test_signatures_are_checked_singly_when_the_contract_refuses_the_sum(t
         (RpcFailed("stub", -32000, "insufficient funds for gas * price + value"), "no_money_for_gas"),
     ],
 )
-async def test_nothing_more_is_sent_while_the_account_cannot(tmp_path, autojump_clock, refusal, reason):
+async def test_nothing_more_is_sent_while_the_account_cannot(tmp_path, autojump_clock, caplog, refusal, reason):
     async with world_of(tmp_path) as world, world.running():
         batches = [world.post(number) for number in range(10)]
         world.chain.refuses = dict.fromkeys(batches, refusal)
@@ -645,6 +646,10 @@ async def test_nothing_more_is_sent_while_the_account_cannot(tmp_path, autojump_
         world.chain.refuses.clear()
         await world.until(all_are(world, Phase.CONFIRMED))
         everything_is_right(world)
+    told = [getattr(record, NAMED) for record in caplog.records if hasattr(record, NAMED)]
+    assert [one for one in told if one["name"].startswith("sending_")] == [
+        {"name": "sending_held", "reason": reason}, {"name": "sending_resumed"}
+    ]  # fmt: skip
 
 
 async def test_an_account_without_money_sends_the_recorded_bytes_later(tmp_path, autojump_clock):

@@ -24,6 +24,8 @@ from attestrio.aggregator.fees import floor, offer, to_outdo
 from attestrio.aggregator.pacing import NEVER
 from attestrio.aggregator.rows import Attempt, Phase
 from attestrio.errors import SourceError
+from attestrio.kit.events import EventName
+from attestrio.kit.events import named as event
 
 log = logging.getLogger("attestrio.aggregator")
 
@@ -151,7 +153,7 @@ class Steps(Ends):
         self.metrics.transactions.labels(result).inc()
         self.pace.worked(identifier)
         if self.pace.hold is not None:
-            log.warning("answers are sent again")
+            log.warning("answers are sent again", extra=event(EventName.SENDING_RESUMED))
             self.pace.hold = None
         taken = phases.sent(row, self.state.clock())
         if taken is not row:
@@ -240,4 +242,7 @@ class Steps(Ends):
 
     def _hold(self, refusal: Refusal) -> None:
         if self.pace.hold_all(refusal.why):
-            log.error("nothing is sent: %s: %s", refusal.why.value, refusal.detail)
+            log.error(
+                "nothing is sent: %s: %s", refusal.why.value, refusal.detail,
+                extra=event(EventName.SENDING_HELD, reason=refusal.why.value),
+            )  # fmt: skip

@@ -35,6 +35,7 @@ from attestrio.configuring import BadConfig
 from attestrio.errors import SetupError, SourceError
 from attestrio.kit.blocking import RunBlocking, in_thread
 from attestrio.kit.datadir import DataDir
+from attestrio.kit.events import EventName, named
 from attestrio.kit.http import BadUrl, ServerLimits, serve_app
 from attestrio.kit.metrics import Metrics
 from attestrio.kit.rpc_app import RpcBounds, rpc_app
@@ -299,7 +300,7 @@ class _Parts:
             store = sink.store
             obeyed = await self.chain.change(lambda db: obey_all(db, store))
             if obeyed is not None:
-                log.warning("%s", obeyed)
+                log.warning("%s", obeyed, extra=named(EventName.BATCHES_ROLLED_BACK))
         return await self.chain.change(lambda db: self._rebuild(db, close=close), shield=False)
 
     def _rebuild(self, db: ChainDb, *, close: bool = True) -> Report:

@@ -11,6 +11,7 @@ import trio
 
 from attestrio.errors import SourceError, leaves
 from attestrio.journal.api import Fence, FencedOff, Journal, JournalAway
+from attestrio.kit.events import EventName, named
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ async def while_leading(
                 if fence is None:
                     on_none(True)
                 else:
-                    log.info("%s leads %s, token %d", owner, name, fence.token)
+                    log.info("%s leads %s, token %d", owner, name, fence.token, extra=named(EventName.LEAD_TAKEN))
                     await _term(journal, fence, owner, run, asked + for_s, for_s)
             except JournalAway:  # logged where the lead is lost; tried again until the journal is back
                 on_none(False)
@@ -93,9 +94,9 @@ async def _term(
                 raise AssertionError("unreachable: what is run under a lead runs until cancelled")
         except* (FencedOff, JournalAway) as group:
             for exc in leaves(group):
-                log.warning("%s: the lead is given up: %s", fence.name, exc)
+                log.warning("%s: the lead is given up: %s", fence.name, exc, extra=named(EventName.LEAD_LOST))
     if term.cancelled_caught:
-        log.warning("%s: the lead with token %d is lost", fence.name, fence.token)
+        log.warning("%s: the lead with token %d is lost", fence.name, fence.token, extra=named(EventName.LEAD_LOST))
 
 
 async def _renew(journal: Journal, fence: Fence, owner: str, for_s: float, term: trio.CancelScope) -> NoReturn:

@@ -65,6 +65,12 @@ class EventName(StrEnum):
     ANSWER_ENDED = (
         "answer_ended", "info", "batch reason", "The answer to a batch is final on the chain; reason: us or others."
     )  # fmt: skip
+    LEAD_TAKEN = "lead_taken", "info", "", "This aggregator leads from now on."
+    LEAD_LOST = "lead_lost", "warning", "", "It leads no more: another one may, and it has given up what it was at."
+    SENDING_HELD = "sending_held", "error", "reason", "An aggregator sends nothing; reason: why."
+    SENDING_RESUMED = "sending_resumed", "warning", "", "It sends again."
+    BATCHES_ROLLED_BACK = "batches_rolled_back", "warning", "", "A sequencer has taken back what L1 has rolled back."
+    BUILDING_STOPPED = "building_stopped", "error", "", "A sequencer builds no blocks until it is started anew."
 
 
 def named(

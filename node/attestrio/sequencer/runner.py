@@ -11,6 +11,7 @@ from typing import ClassVar, NoReturn
 import trio
 
 from attestrio.errors import SetupError
+from attestrio.kit.events import EventName, named
 from attestrio.kit.metrics import Metrics
 from attestrio.sequencer.builder import Added, BatchBuilder, Failed, Full
 from attestrio.sequencer.db import ChainDb
@@ -246,14 +247,15 @@ class SequencerRunner:
         obeyed = await self._chain.change(work)
         if obeyed is None:
             return
-        log.warning("%s", obeyed)
+        log.warning("%s", obeyed, extra=named(EventName.BATCHES_ROLLED_BACK))
         if obeyed.unwound is None:
             return
         self._full = None
         self._chain.halt(f"{obeyed}; it has to be started again with --resequence")
         self._show()
         if self._rebuild is None:
-            log.error("nothing is built any more: start again with --resequence")
+            text = "nothing is built any more: start again with --resequence"
+            log.error(text, extra=named(EventName.BUILDING_STOPPED))
             return
         await self._chain.change(self._rebuild, shield=False)
         self._builder = BatchBuilder(self._chain.db, self._rules, self._leaves)

@@ -9,6 +9,7 @@ import trio.testing
 from attestrio.errors import SafetyError
 from attestrio.journal import Fence, FencedOff, JournalAway, SqliteJournal, while_leading
 from attestrio.kit.blocking import inline
+from attestrio.kit.events import NAMED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from suite import examples
@@ -90,7 +91,8 @@ async def test_the_second_begins_as_soon_as_the_first_has_gone(tmp_path, autojum
     assert 100 <= notes[2][0] <= 102
 
 
-async def test_who_cannot_renew_stops_before_another_may_begin(tmp_path, autojump_clock):
+async def test_who_cannot_renew_stops_before_another_may_begin(tmp_path, autojump_clock, caplog):
+    caplog.set_level("INFO", "attestrio")
     notes = []
     async with shared(tmp_path) as server, trio.open_nursery() as nursery:
         await nursery.start(lead, server, "a", Working("a", notes))
@@ -108,6 +110,8 @@ async def test_who_cannot_renew_stops_before_another_may_begin(tmp_path, autojum
     assert began[1:] == ("b", 2)
     assert 106 < ended[0] <= began[0] < 113
     assert notes[3:] == [(300, "b", "ends")]
+    named = [getattr(record, NAMED)["name"] for record in caplog.records if hasattr(record, NAMED)]
+    assert named == ["lead_taken", "lead_lost", "lead_taken"]
 
 
 async def test_who_gets_no_lead_hears_whether_another_has_it_or_the_journal_is_away(tmp_path, autojump_clock):

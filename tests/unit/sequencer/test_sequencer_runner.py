@@ -6,6 +6,7 @@ from itertools import count
 import pytest
 import trio
 from attestrio.kit.blocking import inline
+from attestrio.kit.events import NAMED
 from attestrio.kit.metrics import Metrics
 from attestrio.l1.api import Address, BlockRef, Log, Step
 from attestrio.sequencer import Leaf, MemoryLeaves
@@ -258,6 +259,8 @@ async def test_after_a_rollback_nothing_is_built_and_somebody_is_told(tmp_path, 
         assert "started again with --resequence" in world.chain.head.halted
         assert world.metrics.value("attestrio_sequencer_halted") == 1
         assert "start again with --resequence" in caplog.text
+    named = [getattr(record, NAMED)["name"] for record in caplog.records if hasattr(record, NAMED)]
+    assert named == ["batches_rolled_back", "building_stopped"]
 
 
 async def test_a_rollback_during_the_wait_for_a_block_comes_before_the_block(tmp_path, autojump_clock):
