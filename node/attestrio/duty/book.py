@@ -90,11 +90,12 @@ class DutyBook:
         """Raises StorageUnusable."""
         try:
             self._connection = await self._run_blocking(self._connect)
+            of, stories = await self._in_file(self._last_run)
         except StorageCorrupt as exc:
             aside = self._path.with_name(self._path.name + ".damaged")
             log.warning("%s is put aside as %s, and a new one begun: %s", self._path, aside.name, exc)
-            self._connection = await self._run_blocking(partial(self._begin_anew, aside))
-        of, stories = await self._in_file(self._last_run)
+            self._connection = await self._run_blocking(partial(self._begin_anew, aside, self._connection))
+            of, stories = None, []
         self._duty.keep_book(of, stories)
 
     async def _follow(self) -> None:
@@ -151,7 +152,10 @@ class DutyBook:
             connection.execute("PRAGMA wal_autocheckpoint = 500")
         return connection
 
-    def _begin_anew(self, aside: Path) -> apsw.Connection:
+    def _begin_anew(self, aside: Path, damaged: apsw.Connection | None) -> apsw.Connection:
+        if damaged is not None:
+            self._connection = None
+            damaged.close(True)
         with storage_errors(str(self._path)):
             os.replace(self._path, aside)
             for suffix in ("-wal", "-shm"):

@@ -109,6 +109,8 @@ _BY_APSW: tuple[tuple[tuple[type[apsw.Error], ...], Callable[[str, str], Storage
     ((apsw.BusyError, apsw.LockedError), StorageBusy),
     ((apsw.IOError, apsw.ProtocolError, apsw.NoLFSError, apsw.NoMemError), StorageFailed),
 )
+_TABLES_ARE_GONE = ("no such table", "no such column")
+"""All other mistakes in a statement are ours."""
 _BY_ERRNO: dict[int, Callable[[str, str], StorageUnusable]] = {
     errno.ENOSPC: StorageFull,
     errno.EDQUOT: StorageFull,
@@ -126,6 +128,8 @@ def storage_error(exc: BaseException, path: str) -> StorageUnusable | None:
 
     OSError counts too: a VFS written in Python raises it straight through SQLite.
     """
+    if isinstance(exc, apsw.SQLError) and str(exc).startswith(_TABLES_ARE_GONE):
+        return StorageCorrupt(path, str(exc))
     for sources, target in _BY_APSW:
         if isinstance(exc, sources):
             return target(path, str(exc))

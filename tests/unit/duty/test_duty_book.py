@@ -1,5 +1,6 @@
 """The duty book: what is on disk outlives the process, in whole, and never stops a node."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from attestrio.duty.book import DutyBook
 from attestrio.duty.reader import BookUnreadable, open_book
 from attestrio.errors import StorageUnusable
 from attestrio.kit.blocking import inline
+from attestrio.kit.sqlite import StorageCorrupt
 from attestrio.roles import BatchNumber
 from duty_kit import COMMITTEE, EIGHT, EPOCH, GENESIS, KEYS, PEERS, SEVEN, Clock, log_of, vote
 from hypothesis import given, settings
@@ -162,6 +164,23 @@ async def test_a_damaged_book_is_put_aside_and_a_new_one_begun(tmp_path, autojum
     assert "put aside" in caplog.text
     with open_book(path) as book:
         assert len(book.newest(9)) == 1
+
+
+@pytest.mark.parametrize("table", ["epochs", "batches"])
+async def test_a_book_without_one_of_its_tables_is_damaged(tmp_path, autojump_clock, caplog, table):
+    path, duty, next_run = tmp_path / "duty.db", log_of(Clock()), log_of(Clock())
+    await kept(path, duty, lambda: whole_batch(duty))
+    with contextlib.closing(apsw.Connection(str(path))) as connection:
+        connection.execute(f"DROP TABLE {table}")
+
+    with open_book(path) as book, pytest.raises(StorageCorrupt, match=f"no such table: {table}"):
+        _ = book.counts(), book.stories(SEVEN)
+    await kept(path, next_run, lambda: whole_batch(next_run, 8))
+
+    with open_book(path) as book:
+        assert book.newest(10) == [next_run.story(EIGHT)]
+    assert (tmp_path / "duty.db.damaged").exists()
+    assert "put aside as duty.db.damaged" in caplog.text
 
 
 async def test_a_disk_that_takes_nothing_costs_the_book_and_not_the_node(tmp_path, autojump_clock, caplog):
