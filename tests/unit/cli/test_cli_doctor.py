@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from email.utils import formatdate
 from functools import partial
@@ -511,6 +512,22 @@ def test_a_key_that_was_used_needs_its_history(tmp_path):
     )  # fmt: skip
     assert "exit code 71" in missing.reason
     assert begun.reason == "0 votes of this key"
+
+
+def test_numbers_with_two_hashes_are_counted_in_the_history(tmp_path, monkeypatch):
+    own, other = SimpleNamespace(attester=KEY), SimpleNamespace(attester=STRANGER.public())
+    briefs = [
+        SimpleNamespace(history=own, votes=3, newest=9, contested=2),
+        SimpleNamespace(history=own, votes=1, newest=None, contested=0),
+        SimpleNamespace(history=other, votes=50, newest=99, contested=7),
+    ]
+    record = SimpleNamespace(keys=lambda: [KEY], briefs=lambda: briefs)
+    monkeypatch.setattr(past, "open_record", lambda _: nullcontext(record))
+    (tmp_path / "protection.db").touch()
+
+    found = past.history(KEY, NodeConfig(node=NodeSection(data_dir=str(tmp_path))))
+
+    assert found.reason == "4 votes of this key, newest 9; 2 numbers have two hashes and are never signed again"
 
 
 def test_a_rollback_that_waits_is_a_warning_also_where_its_note_is_damaged(tmp_path):
