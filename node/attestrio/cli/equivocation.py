@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 from cyclopts import App, Parameter, validators
 
 from attestrio.cli.config import ConfigFile, Overrides, overrides
-from attestrio.cli.output import Output
+from attestrio.cli.output import Output, say
 from attestrio.config import load_config
 from attestrio.errors import SetupError
 from attestrio.kit.files import read_bounded
@@ -61,7 +61,10 @@ def list_(
     Example: attestrio equivocation list --data-dir attestrio-data
     """
     folder = folder_of(config, set_, data_dir)
-    output.results((summary(proof), f"{brief(proof)}  {path.name}") for path, proof in proofs(folder))
+    found = proofs(folder)
+    if not found and not output.json:
+        say("no member was seen to vote for two hashes")
+    output.results((summary(proof), f"{brief(proof)}  {path.name}") for path, proof in found)
 
 
 @app.command
@@ -72,8 +75,9 @@ def export(
     config: ConfigFile = None,
     set_: Overrides = (),
     data_dir: DataDirFlag = None,
+    output: Output = Output(),
 ) -> None:
-    """Print one proof as JSON: all that anybody needs to verify it.
+    """Print one proof, always as JSON: all that anybody needs to verify it.
 
     Example: attestrio equivocation export --batch 7 > proof.json
     """
@@ -86,7 +90,8 @@ def export(
     ]
     if len(fitting) != 1:
         raise ProofNotChosen(folder, len(fitting))
-    Output().result(None, [json.dumps(fitting[0].to_json(), indent=2)])
+    document = fitting[0].to_json()
+    output.result(document, [json.dumps(document, indent=2)])
 
 
 @app.command

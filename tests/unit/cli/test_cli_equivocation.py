@@ -35,10 +35,11 @@ def test_list_names_batch_and_attester(attestrio, data_dir):
     }
 
 
-def test_list_of_a_node_that_saw_none_is_empty(attestrio, tmp_path):
+def test_list_of_a_node_that_saw_none_says_so_and_is_empty(attestrio, tmp_path):
     ended = attestrio("equivocation", "list", "--data-dir", tmp_path)
 
-    assert (ended.code, ended.out) == (0, "")
+    assert (ended.code, ended.out) == (0, "no member was seen to vote for two hashes\n")
+    assert attestrio("equivocation", "list", "--data-dir", tmp_path, "--json").document == []
 
 
 def test_list_says_which_file_proves_nothing(attestrio, data_dir):
@@ -59,6 +60,7 @@ def test_what_is_exported_verifies_elsewhere(attestrio, data_dir, tmp_path):
     ended = attestrio("equivocation", "verify", file)
 
     assert json.loads(exported.out) == proof(8).to_json()
+    assert attestrio("equivocation", "export", "--batch", "8", "--data-dir", data_dir, "--json").out == exported.out
     assert (ended.code, ended.out) == (0, f"batch 8  {SECRETS[0].public().to_text()}  verified\n")
     assert attestrio("equivocation", "verify", file, "--json").document["verified"] is True
 
