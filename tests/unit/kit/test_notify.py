@@ -1,5 +1,6 @@
 """What a supervisor hears."""
 
+import logging
 import os
 import socket
 import threading
@@ -74,12 +75,44 @@ def test_a_supervisor_that_does_not_read_holds_nobody_up(supervisor, caplog):
         ({"WATCHDOG_USEC": "60000000"}, 60.0),
         ({"WATCHDOG_USEC": "0"}, None),
         ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "\u0663"}, None),
+        ({"WATCHDOG_USEC": "9" * 400}, None),
         ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())}, 3.0),
         ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}, None),
     ],
 )
 def test_the_watchdog_is_read_as_systemd_sets_it(env, every_s):
     assert watchdog_s(env) == every_s
+
+
+def test_a_path_that_no_socket_can_have_is_told_as_such(caplog):
+    assert not notify(READY, {"NOTIFY_SOCKET": "/" + "x" * 200})
+    assert "path too long" in caplog.text
+
+
+async def test_a_supervisor_that_does_not_listen_is_one_line_and_is_told_the_rest_later(
+    tmp_path, nursery, autojump_clock, caplog
+):
+    env = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "3000000"}
+    nursery.start_soon(keep_alive, env, lambda: "leads")
+    await trio.sleep(600.5)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(env["NOTIFY_SOCKET"])
+        await trio.sleep(2.0)
+        heard = [sock.recv(500) for _ in range(2)]
+
+    assert heard == [b"WATCHDOG=1\nSTATUS=leads", b"WATCHDOG=1"]
+    assert len([one for one in caplog.records if one.levelno >= logging.WARNING]) == 1
+
+
+async def test_a_supervisor_that_allows_a_microsecond_does_not_keep_the_loop_busy(supervisor, nursery, autojump_clock):
+    env = {"NOTIFY_SOCKET": supervisor.getsockname(), "WATCHDOG_USEC": "1"}
+    nursery.start_soon(keep_alive, env)
+
+    await trio.sleep(0.055)
+
+    assert 1 <= beats(supervisor) <= 6
 
 
 async def test_signs_of_life_come_three_times_as_often_as_needed(supervisor, nursery, autojump_clock):
