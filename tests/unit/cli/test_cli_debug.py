@@ -198,6 +198,21 @@ async def test_what_a_process_answers_is_bounded_and_not_ready_is_an_answer(answ
         await collecting.get_bounded(await answers(404, b""), 100)
 
 
+async def test_an_answer_without_end_is_not_read_on(nursery):
+    async def endless(scope, receive, send):
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while True:
+                await send({"type": "http.response.body", "body": b"x" * 1_000, "more_body": True})
+                await trio.sleep(0.01)
+
+    url = await nursery.start(serve_app, endless, "127.0.0.1:0")
+
+    with pytest.raises(AnswerTooLarge):
+        await collecting.get_bounded(url, 2_500)
+    nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize(
     ("bind", "base"),
     [
