@@ -48,9 +48,10 @@ class BookFile:
         """What can be said of a batch of the newest epoch that was attested while the node was away; None where no
         batch was seen before it, or none after it. `certificate`: what the store has of it."""
         around = self._stories(lambda: rows.beside(self.connection, number))
-        if len(around) != 2 or not around[0].number < number < around[1].number:
+        if len(around) != 2:
             return None
-        return unseen(number, *around, certificate)
+        before, after = around
+        return unseen(number, before, after, certificate) if before.number < number < after.number else None
 
     def counts(self) -> dict[EndState, int]:
         """How many batches ended how, forgotten ones included; the sum is the number of batches seen."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import apsw
 import msgspec
@@ -199,7 +199,7 @@ def of_number(connection: apsw.Connection, number: BatchNumber) -> list[Row]:
 
 def beside(connection: apsw.Connection, number: BatchNumber) -> list[Row]:
     """The batches of the newest epoch next to a number: the highest below it, the lowest above it. O(log batches)."""
-    found = []
+    found: list[Any] = []
     for side, order in (("<", "DESC"), (">", "ASC")):
         found += connection.execute(
             f"SELECT {COLUMNS} FROM batches WHERE epoch = (SELECT max(epoch) FROM epochs) AND number {side} ?"

@@ -70,22 +70,11 @@ async def serve_app(
     """
     from attestrio.kit.http_hypercorn import speak  # here: a node that serves nothing does not pay for it
 
-    crowd, dropped, stop = Crowd(limits.max_connections), Seldom(log, logging.INFO), trio.Event()
+    crowd, stop = Crowd(limits.max_connections), trio.Event()
     answer, tell = speak(app, limits)
 
     async def handle(stream: trio.SocketStream) -> None:
-        held = Held(stream, limits.send_s)
-        if not crowd.admit(held):
-            await trio.aclose_forcefully(stream)
-            return
-        try:
-            with held.scope:
-                await answer(held)
-        except* Exception as group:  # hypercorn does not say what a stranger's bytes can make it raise
-            dropped.say("connection dropped: %s", "; ".join(repr(exc)[:200] for exc in group.exceptions))
-        finally:
-            crowd.leave(held)
-            await trio.aclose_forcefully(stream)  # hypercorn leaves one that was cut open
+        await crowd.run_client(Held(stream, limits.send_s), answer)
 
     sock = bind if isinstance(bind, socket.socket) else await bind_socket(bind)
     with sock:
@@ -127,7 +116,7 @@ class Held:
         """Since when a request is waited for; None while one is answered."""
         self.socket = stream.socket
         self.receive_some, self.send_eof, self.aclose = stream.receive_some, stream.send_eof, stream.aclose
-        self._stream, self._send_s = stream, send_s
+        self.stream, self._send_s = stream, send_s
         self._end_by = float("inf")
         self._sending: tuple[float, trio.CancelScope] | None = None
 
@@ -145,7 +134,7 @@ class Held:
             with scope:
                 if self.scope.cancel_called:  # hypercorn shields what it sends, and goes on to the next answer
                     raise trio.BrokenResourceError("the connection was cut")
-                await self._stream.send_all(data)
+                await self.stream.send_all(data)
         except trio.BusyResourceError as exc:  # it is being closed: the client sent what is no HTTP, or left
             raise trio.BrokenResourceError("closed while an answer is sent") from exc
         finally:
@@ -176,7 +165,19 @@ class Crowd:
     def __init__(self, places: int) -> None:
         self._places = places
         self._held: set[Held] = set()
-        self._full = Seldom(log, logging.INFO)
+        self._full, self._dropped = Seldom(log, logging.INFO), Seldom(log, logging.INFO)
+
+    async def run_client(self, one: Held, answer: Callable[[Held], Awaitable[None]]) -> None:
+        """Everything one connection does, until it is gone. Only faults of our own get out."""
+        try:
+            if self.admit(one):
+                with one.scope:
+                    await answer(one)
+        except* Exception as group:  # hypercorn does not say what a stranger's bytes can make it raise
+            self._dropped.say("connection dropped: %s", "; ".join(repr(exc)[:200] for exc in group.exceptions))
+        finally:
+            self._held.discard(one)
+            await trio.aclose_forcefully(one.stream)  # hypercorn leaves one that was cut open
 
     def admit(self, one: Held) -> bool:
         """Give it a place, if need be that of another. Whether it has one. O(places) when all are taken."""
@@ -191,9 +192,6 @@ class Crowd:
             self._held.discard(longest)
         self._held.add(one)
         return True
-
-    def leave(self, one: Held) -> None:
-        self._held.discard(one)
 
     def end_by(self, deadline: float) -> None:
         for held in self._held:
