@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from operator import ne
 from typing import Final, NoReturn
 
 from eth_hash.auto import keccak
@@ -84,9 +86,10 @@ class ZkRollup:
 
     async def run(self) -> NoReturn:
         """Follow the chain. Raises CallReverted when the contract refuses: an executed batch was to be reverted."""
-        async for height in self.chain.height.eventual_values():
+        height: int | None = None
+        while True:
+            height = await self.chain.height.wait_value(partial(ne, height))
             await self.follow(height)
-        raise AssertionError("unreachable: a height has no end")
 
     async def follow(self, height: int) -> None:
         """Bring the contract to where the chain is, at batch `height`."""
