@@ -6,6 +6,7 @@ from functools import partial
 import msgspec
 import trio
 from attestrio.kit.http import ServerLimits, client, close_client, post_bounded, serve_app
+from suite import patient
 
 MAX_ANSWER = 64 << 20
 LIMITS = ServerLimits(max_connections=500)
@@ -34,7 +35,7 @@ class ChainProxy:
             one.clear()
 
     async def run(self, *, task_status):
-        self._http = client(self._behind, timeout_s=30.0, max_connections=64)
+        self._http = client(self._behind, timeout_s=patient(30.0), max_connections=64)
         try:
             async with trio.open_nursery() as nursery:
                 self.url = await nursery.start(partial(serve_app, self._serve, "127.0.0.1:0", limits=LIMITS))
@@ -57,7 +58,7 @@ class ChainProxy:
     async def _answer(self, body):
         asked = msgspec.json.decode(body)
         self._count(asked["method"], asked["params"])
-        answer = await post_bounded(self._http, self._behind, body, MAX_ANSWER, timeout_s=30.0)
+        answer = await post_bounded(self._http, self._behind, body, MAX_ANSWER, timeout_s=patient(30.0))
         if asked["method"] == "eth_getLogs":
             document = msgspec.json.decode(answer)
             document["result"] = [log for log in document.get("result", ()) if not self.hides(log)]

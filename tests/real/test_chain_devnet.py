@@ -17,6 +17,7 @@ from attestrio.roles import BatchNumber
 from attestrio.sim.anvil import running_anvil
 from attestrio.sim.cluster import MAIN, Cluster, ClusterSpec
 from processes import run
+from suite import patient
 
 pytestmark = needs_anvil
 
@@ -26,7 +27,7 @@ TAKES, CHECKS = "attester-2", "attester-1"  # its batches from the chain, and co
 @asynccontextmanager
 async def network(folder, **spec):
     cluster = Cluster(folder, ClusterSpec(batch_every_s=0.2, anvil=found(), lift_rates=True, **spec))
-    with trio.fail_after(30):
+    with trio.fail_after(patient(30)):
         async with trio.open_nursery() as nursery:
             await nursery.start(cluster.run)
             yield cluster
@@ -132,7 +133,7 @@ async def test_an_endpoint_of_another_chain_ends_the_start(tmp_path):
             },
         )  # fmt: skip
 
-        with trio.fail_after(10), pytest.raises(BaseExceptionGroup) as caught:
+        with trio.fail_after(patient(10)), pytest.raises(BaseExceptionGroup) as caught:
             await run_node(config)
 
     assert [type(exc) for exc in leaves(caught.value)] == [WrongChain]

@@ -8,11 +8,12 @@ import tomli_w
 from attestrio.sim.cluster import MAIN, Cluster, ClusterSpec
 from network_kit import kept
 from processes import run, started
+from suite import patient
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 SEVEN = ("devnet", "--attesters", 7, "--every", 0.1)
-PROMPT_S = 5.0  # to stop: tenths of a second, and the load of this machine
+PROMPT_S = patient(5.0)  # to stop: tenths of a second, and the load of this machine
 
 
 def batches(ended):

@@ -17,12 +17,12 @@ from attestrio.sim.main_node import SimMainNode
 from attestrio.store.certificates import read_only_certificates
 from attestrio.store.memory import MemoryBatchStore
 from processes import ATTESTRIO, TIMEOUT_S, environment, run, started
-from suite import free_port
+from suite import free_port, patient
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 NOWHERE = "http://127.0.0.1:9"  # discard: nobody listens
-PROMPT_S = 5.0  # to stop: hundredths of a second, and the load of this machine
+PROMPT_S = patient(5.0)  # to stop: hundredths of a second, and the load of this machine; a node may take a minute
 ENDS = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 
 
@@ -40,7 +40,8 @@ def node(tmp_path, genesis):
         return (
             *("node", "run", "--main-node-url", url, "--data-dir", tmp_path / "node"),
             *("--set", f"genesis.file={tmp_path}/genesis.json", "--set", "main_node.poll_s=0.05"),
-            *("--set", f"keys.attester_file={tmp_path}/attester-1/attester.key", "--set", "batches.poll_s=0.05", *more),
+            *("--set", f"keys.attester_file={tmp_path}/attester-1/attester.key", "--set", "batches.poll_s=0.05"),
+            *("--set", "node.grace_s=60", *more),
         )
 
     return words
@@ -55,7 +56,7 @@ def main_node(tmp_path, genesis):
             *("main-node", "run", "--bind", bind, "--data-dir", tmp_path / folder),
             *("--set", f"genesis.file={tmp_path}/genesis.json", "--set", "main_node.poll_s=0.05"),
             *("--set", "batches.source=file", "--set", f"batches.file={tmp_path}/batches.jsonl"),
-            *("--set", "batches.poll_s=0.05", *more),
+            *("--set", "batches.poll_s=0.05", "--set", "node.grace_s=60", *more),
         )
 
     return words

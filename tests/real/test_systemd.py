@@ -64,7 +64,7 @@ def test_a_halt_stays_a_halt_whatever_the_supervisor_would_like(supervisor, site
     supervisor.start()
     assert supervisor.wait_ready()
     supervisor.process.terminate()
-    supervisor.process.wait(20)
+    supervisor.process.wait(patient(20))
     write_halt(site / "data", Stopped("told by a test"), {"why": "test"})
 
     supervisor.start()
@@ -81,7 +81,7 @@ def test_a_lost_history_is_not_tried_again(supervisor, site):
     supervisor.start()
     assert supervisor.wait_ready()
     supervisor.process.terminate()
-    supervisor.process.wait(20)
+    supervisor.process.wait(patient(20))
     for path in (site / "data").glob("protection.db*"):
         path.unlink()
 
