@@ -1,5 +1,9 @@
 """What an operator finds in the duty book: who voted, who missed, and why, also after the node is gone."""
 
+from contextlib import closing
+
+import apsw
+import msgspec
 import trio
 from attestrio.duty import EndState, Reason, Step
 from attestrio.duty.book import BOOK
@@ -71,6 +75,37 @@ async def test_batches_of_the_time_a_node_was_away_say_so_after_its_restart(nurs
     story = story_of(world, "attester-6", 3)
     assert (story.state, story.reason) == (EndState.MISSED, Reason.NODE_STOPPED)
     assert any(event.reason is Reason.NODE_STOPPED for event in story.events)
+
+
+async def test_a_batch_that_was_certified_before_the_node_was_killed_is_no_missed_one_after_its_restart(
+    nursery, tmp_path, autojump_clock
+):
+    world = World(nursery, tmp_path, SIX)
+    await world.start_all()
+    await world.wait_certified(3)
+    await trio.sleep(0.5)
+    await world.stop("attester-6")
+    forget(tmp_path / "attester-6" / BOOK, 3)
+
+    await trio.sleep(5.0)
+    await world.start("attester-6")
+    await trio.sleep(3.0)
+
+    story = story_of(world, "attester-6", 3)
+    assert (story.state, story.reason) == (EndState.CERTIFIED, Reason.OK)
+    assert len(story.votes) >= 5
+
+
+def forget(path, number):
+    """What a kill does: the book lacks the last moments, which the store has."""
+    told = msgspec.msgpack.encode([["told", 0.0, "ok", ""]])
+    with closing(apsw.Connection(str(path))) as book:
+        book.execute(
+            "UPDATE batches SET state = 'open', reason = 'ok', ended_at = NULL, votes = NULL, events = ?"
+            " WHERE number = ?",
+            (told, number.to_bytes(8, "big")),
+        )
+        assert book.changes() == 1
 
 
 async def test_end_states_add_up_over_restarts_and_every_batch_below_the_status_has_ended(

@@ -95,6 +95,7 @@ class EpochParts:
                 self.node.epoch.value = epoch
                 if guard is not None:
                     await services.start(guard.run)  # before anything can be heard
+                await self._look_back(epoch)
                 for service in self._services(epoch, signer, on_certificate):
                     services.start_soon(service)
                 started()
@@ -108,6 +109,13 @@ class EpochParts:
             if cause_of(exc) is None:
                 raise exc  # nothing may follow this one, whatever else happened
         return ended[0]
+
+    async def _look_back(self, epoch: Epoch) -> None:
+        """A node that was killed may have stored a certificate that its duty book does not have yet."""
+        for number in self.node.duty.brought_back():
+            certificate = await epoch.store.qc(number)
+            if certificate is not None:
+                self.node.duty.found(certificate)
 
     @property
     def store_is_given(self) -> bool:

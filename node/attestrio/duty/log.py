@@ -167,16 +167,28 @@ class DutyLog:
         batch = certificate.batch
         if batch.number not in self._entries:
             return
+        self._proved(certificate, "obtained from a main node")
+        log.info(
+            "batch %d: its certificate came from a main node", batch.number,
+            extra=named(EventName.BATCH_CERTIFIED, batch=int(batch.number), hash=batch.hash.to_text()),
+        )  # fmt: skip
+
+    def brought_back(self) -> tuple[BatchNumber, ...]:
+        """The batches that were open in the book when this node was started, and are still."""
+        return tuple(batch for batch in self._open if self._entries[batch].brought_back)
+
+    def found(self, certificate: BatchQC) -> None:
+        """The store has the certificate of a batch that was brought back: the book was behind it when the node died."""
+        self._proved(certificate, "in the store since before this node was started")
+
+    def _proved(self, certificate: BatchQC, detail: str) -> None:
+        batch = certificate.batch
         if self._ballots.get(batch.number) is not None:
             at = self._now()
             self._ballots.put(
                 batch.number, [HeardVote(key, at, None, batch.hash, True) for key in certificate.signatures]
             )
-        self.record(batch.number, Step.CERTIFIED, detail="obtained from a main node")
-        log.info(
-            "batch %d: its certificate came from a main node", batch.number,
-            extra=named(EventName.BATCH_CERTIFIED, batch=int(batch.number), hash=batch.hash.to_text()),
-        )  # fmt: skip
+        self.record(batch.number, Step.CERTIFIED, detail=detail)
         self.end(batch.number, EndState.CERTIFIED)
 
     def begin_epoch(self, of: EpochOf) -> None:
