@@ -155,3 +155,28 @@ def test_a_main_node_that_shows_no_genesis_is_told_from_one_that_was_not_asked(t
         "the main node has no genesis yet",
         "the main node was not asked yet",
     ]
+
+
+# --- what was last
+
+
+def test_a_certificate_of_an_older_batch_does_not_take_the_place_of_the_newest():
+    clock = [100.0]
+    seen = Seen(DutyLog(lambda: clock[0]), lambda: clock[0])
+    seen.stored(BatchNumber(9))
+    clock[0] = 200.0
+
+    seen.stored(BatchNumber(7))
+
+    assert (seen.certified, seen.certified_at) == (9, 100.0)
+
+
+def test_a_new_epoch_begins_with_the_certificates_of_its_store_and_nothing_signed():
+    seen = Seen(DutyLog(lambda: 100.0), lambda: 100.0)
+    seen.polled(WELL, None)
+    seen.voted(BatchNumber(9))
+    seen.stored(BatchNumber(9))
+
+    seen.began(BatchNumber(4))
+
+    assert (seen.certified, seen.certified_at, seen.signed, seen.poll) == (4, None, None, None)
