@@ -1,8 +1,10 @@
 """Configurations in general: a TOML file, environment and flags to one frozen root of sections.
 
 Precedence: flag > environment > file > default. Environment names are `ATTESTRIO_<SECTION>_<KEY>` in capitals. An
-unknown key is an error that names the key and the file. Secrets come from a `*_file` or from the environment, never
-from the TOML file itself. Relative paths in a file are taken from the folder of that file.
+unknown key is an error that names the key and the file. Environment and flags separate several values by commas and
+give named ones as name=value; both may also be written as in TOML: [1, 2] and { name = 1 }. Secrets come from a
+`*_file` or from the environment, never from the TOML file itself. Relative paths in a file are taken from the folder of
+that file.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
@@ -21,8 +24,6 @@ from attestrio.errors import SetupError
 from attestrio.kit.files import read_bounded
 
 PREFIX = "ATTESTRIO_"
-TABLES = frozenset({("log", "levels")})
-"""Keys with named values, which environment and flags give as name=value, separated by commas."""
 MAX_FILE = 1 << 20  # bytes of a configuration; one with every key has about 2,000
 MAX_NUMBER = (1 << 63) - 2  # of the store, of batches; also more than anybody keeps
 MAX_SECONDS = 1_000_000_000  # some 30 years: a time without end is a slip
@@ -157,7 +158,7 @@ class Layout(Generic[Root]):
         layers = [("environment", self._from_env(env or {})), ("flag", self._from_flags(overrides or {}))]
         for name, layer in layers:
             for (section, key), text in layer.items():
-                table.setdefault(section, {})[key] = self._value((section, key), text)
+                table.setdefault(section, {})[key] = self._value((section, key), text, name)
                 origin[section, key] = name
                 self._convert(table, name, strict=False)  # here, so that the error names its source
         made = self._convert(table, str(path or "defaults"), strict=False)
@@ -210,11 +211,19 @@ class Layout(Generic[Root]):
                 raise BadConfig("flag", f"a secret on the command line is seen by everybody: {instead}")
         return {known[name]: text for name, text in overrides.items()}
 
-    def _value(self, key: Key, text: str) -> object:
-        if key in TABLES:
-            pairs = (one.partition("=") for one in _list(text))
-            return {name.strip(): value.strip() for name, _, value in pairs}
-        return _list(text) if key in self.lists else text
+    def _tables(self) -> set[Key]:
+        """Keys with named values."""
+        return {
+            (name, each.name)
+            for name, kind in self.sections()
+            for each in msgspec.structs.fields(kind)
+            if getattr(each.type, "__origin__", None) is dict
+        }
+
+    def _value(self, key: Key, text: str, source: str) -> object:
+        if key in self.lists:
+            return _list(text)
+        return _table(".".join(key), text, source) if key in self._tables() else text
 
     def _convert(self, table: dict[str, Any], source: str, *, strict: bool) -> Root:
         self._refuse_unknown(table, source)
@@ -241,8 +250,37 @@ class Layout(Generic[Root]):
                     raise BadConfig(source, f"{section}.{key}: holds a NUL character")
 
 
-def _list(text: str) -> list[str]:
+def _list(text: str) -> list[Any]:
+    inside = text.strip()
+    if inside[:1] == "[" and inside[-1:] == "]":  # or an address: [::1]
+        with suppress(ValueError, RecursionError):
+            return cast("list[Any]", _inline(inside))
     return [one.strip() for one in text.split(",")] if text else []
+
+
+def _table(name: str, text: str, source: str) -> dict[str, Any]:
+    """Raises BadConfig."""
+    inside = text.strip()
+    if inside[:1] == "{":
+        try:
+            return cast("dict[str, Any]", _inline(inside))
+        except RecursionError:
+            raise BadConfig(source, f"{name}: nested too deep") from None
+        except ValueError as exc:
+            raise BadConfig(source, f"{name}: not a table of TOML, as {{ a = 1, b = 2 }}: {exc}") from None
+    pairs = [one.partition("=") for one in _list(text)]
+    for one in pairs:
+        if not one[1]:
+            raise BadConfig(source, f"{name}: {one[0] or 'nothing'} has no value; write name=value,name=value")
+    return {one.strip(): value.strip() for one, _, value in pairs}
+
+
+def _inline(text: str) -> object:
+    """A value as it stands behind `key =` in TOML. Raises ValueError, RecursionError."""
+    table = tomllib.loads(f"value = {text}")
+    if set(table) != {"value"}:
+        raise ValueError("there is more than one value")
+    return table["value"]
 
 
 def _decode_secret(kind: type, value: object) -> object:

@@ -81,6 +81,60 @@ def test_a_mistake_is_named_with_its_key(tmp_path, text, said):
     assert str(path) in str(exc_info.value)
 
 
+@pytest.mark.parametrize("text", ["A=1160,SHA=40", "{A=1160,SHA=40}", " { A = 1_160, SHA = 40 } "])
+@pytest.mark.parametrize("source", ["flag", "environment"])
+def test_a_table_may_be_given_in_one_line(text, source):
+    given = {"overrides": {"build.limits": text}} if source == "flag" else {"env": {"ATTESTRIO_BUILD_LIMITS": text}}
+
+    made, origin = LAYOUT.explain(**given)
+
+    assert made.build.limits == {"A": 1160, "SHA": 40}
+    assert origin["build", "limits"] == source
+
+
+def test_an_empty_table_takes_back_what_the_file_says(tmp_path):
+    path = tmp_path / "sequencer.toml"
+    path.write_text("[build]\nlimits = { A = 1 }\n")
+
+    assert LAYOUT.explain(path, overrides={"build.limits": "{}"})[0].build.limits == {}
+    assert LAYOUT.explain(path, overrides={"build.limits": ""})[0].build.limits == {}
+
+
+@pytest.mark.parametrize("text", ["http://a,http://b", '["http://a", "http://b"]'])
+def test_several_values_may_be_given_in_one_line(text):
+    made, _ = LAYOUT.explain(overrides={"l1.rpc_urls": text, "l1.rollup_manager": COINBASE})
+
+    assert made.l1.rpc_urls == ("http://a", "http://b")
+
+
+def test_an_address_in_brackets_is_no_array():
+    with pytest.raises(BadConfig, match="names an endpoint twice"):
+        LAYOUT.explain(overrides={"l1.rpc_urls": "[::1],[::1]", "l1.rollup_manager": COINBASE})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{A=1", "build.limits: not a table of TOML, as { a = 1, b = 2 }: "),
+        ("{A=1}\nB=2", "build.limits: not a table of TOML, as { a = 1, b = 2 }: there is more than one value"),
+        ("{A=}", "build.limits: not a table of TOML"),
+        ("{A=" + "[" * 5000 + "}", "build.limits: nested too deep"),
+        ("A", "build.limits: A has no value; write name=value,name=value"),
+        ("A=1,", "build.limits: nothing has no value"),
+        ("{A='x'}", "build.limits[...]: Expected `int`, got `str`"),
+        ("A=x", "build.limits[...]: Expected `int`, got `str`"),
+        ("{Z=1}", "no counter is called Z"),
+        ("5", "build.limits: 5 has no value"),
+    ],
+)
+def test_a_table_that_is_none_is_refused_with_its_key(text, said):
+    with pytest.raises(BadConfig) as exc_info:
+        LAYOUT.explain(overrides={"build.limits": text})
+
+    assert said in str(exc_info.value)
+    assert str(exc_info.value).startswith("flag: ")
+
+
 def test_what_is_missing_is_listed():
     assert [line.split(" is ")[0] for line in lacking(SequencerConfig())] == [
         "chain.allocation",

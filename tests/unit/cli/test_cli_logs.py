@@ -327,7 +327,7 @@ def test_levels_may_come_from_file_environment_and_flag(tmp_path):
     ("text", "said"),
     [
         ("gossip=debug", "no part is called gossip"),
-        ("attestrio.gossip", "Invalid enum value"),
+        ("attestrio.gossip", "log.levels: attestrio.gossip has no value; write name=value"),
         ("trio=loud", "Invalid enum"),
     ],
 )
