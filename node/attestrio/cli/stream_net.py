@@ -95,30 +95,11 @@ def follow(
             await _create_like(server, file)
         with DataStream.open(StreamFile.open(file), open_index(bookmarks or index_beside(file))) as stream:
             with progress_bar("following", output) as tell:
-                await _follow(server, stream, serve, _teller(output, tell), once=once)
+                await _follow(file, server, stream, serve, output, _teller(output, tell), once=once)
             if once:
                 header = stream.header
                 document = {"event": "done", "entries": header.total_entries, "bytes": header.total_length}
                 say(json.dumps(document) if output.json else f"{header.total_entries} entries in {file}")
-
-    async def _follow(
-        server: str, stream: DataStream, bind: str | None, tell: Callable[[Progress], None], *, once: bool
-    ) -> None:
-        copy = LiveStream(stream)
-        follower = StreamFollower(server, copy)
-        async with trio.open_nursery() as nursery:
-            if bind is not None:
-                address = await nursery.start(serve_stream, copy, bind)
-                _tell_served(file, address, stream.header.total_entries, output)
-            nursery.start_soon(follower.run)
-            seen = None
-            while not (once and seen is not None and seen.caught_up):
-                seen = await follower.progress.wait_value(partial(_is_news, seen))
-                if seen is not None:
-                    tell(seen)
-            nursery.cancel_scope.cancel()
-        if once:
-            await follower.cut()  # what the server had more before: a copy is what the server has
 
     async def supervised() -> None:
         async with trio.open_nursery() as nursery:
@@ -128,6 +109,34 @@ def follow(
             nursery.cancel_scope.cancel()
 
     return trio.run(until_signal, supervised)
+
+
+async def _follow(
+    file: Path,
+    server: str,
+    stream: DataStream,
+    bind: str | None,
+    output: Output,
+    tell: Callable[[Progress], None],
+    *,
+    once: bool,
+) -> None:
+    """Until cancelled, or (`once`) until the copy has what the server had; it is served meanwhile where `bind` says."""
+    copy = LiveStream(stream)
+    follower = StreamFollower(server, copy)
+    async with trio.open_nursery() as nursery:
+        if bind is not None:
+            address = await nursery.start(serve_stream, copy, bind)
+            _tell_served(file, address, stream.header.total_entries, output)
+        nursery.start_soon(follower.run)
+        seen = None
+        while not (once and seen is not None and seen.caught_up):
+            seen = await follower.progress.wait_value(partial(_is_news, seen))
+            if seen is not None:
+                tell(seen)
+        nursery.cancel_scope.cancel()
+    if once:
+        await follower.cut()  # what the server had more before: a copy is what the server has
 
 
 def _is_news(seen: Progress | None, now: Progress | None) -> bool:
