@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from suite import patient
 
 EMBED = Path(__file__).parent.parent / "examples" / "embed.py"
 
@@ -28,7 +29,7 @@ def by_node(output):
 
 
 async def test_embedded_main_node_goes_on_while_the_attester_is_stopped_and_started_again(tmp_path, capsys):
-    with trio.fail_after(10):
+    with trio.fail_after(patient(10)):
         await load(EMBED).main(tmp_path, batches=4, every_s=0.01)
 
     output = capsys.readouterr().out

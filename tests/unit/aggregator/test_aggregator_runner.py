@@ -21,6 +21,7 @@ from attestrio.kit.blocking import inline
 from attestrio.kit.metrics import Metrics
 from attestrio.l1.api import Address, BlockNumber
 from attestrio.l1.scan import ScanSettings
+from suite import patient
 
 LEAD_S = 0.3
 
@@ -65,7 +66,7 @@ def runner(journal, chain, owner="one", contracts=CONTRACTS):
 @asynccontextmanager
 async def served(journal, chain, owner="one"):
     """An aggregator that runs, and a client of it."""
-    with trio.fail_after(10):
+    with trio.fail_after(patient(10)):
         async with trio.open_nursery() as nursery:
             serving = await nursery.start(runner(journal, chain, owner).run)
             client = GoRpcClient(serving.address)
@@ -121,7 +122,7 @@ async def test_who_does_not_lead_says_so_and_takes_over_when_it_may(tmp_path, ch
 async def test_its_metrics_say_whether_it_leads(tmp_path, chain):
     async with shared_journal(tmp_path) as (journal, _):
         fence, made = await journal.lead(LEAD, "another", 60.0), runner(journal, chain)
-        with trio.fail_after(10):
+        with trio.fail_after(patient(10)):
             async with trio.open_nursery() as nursery:
                 serving = await nursery.start(made.run)
                 before = made.metrics.value("attestrio_aggregator_leads")
@@ -196,7 +197,7 @@ async def test_a_journal_of_another_contract_ends_it(tmp_path, chain):
             await scanned(serving)
         await journal.put(rows.ABOUT, b"contract", b"0x00")
 
-        with trio.fail_after(10), pytest.raises(BaseExceptionGroup) as caught:
+        with trio.fail_after(patient(10)), pytest.raises(BaseExceptionGroup) as caught:
             await runner(journal, chain).run()
 
     assert [type(one) for one in leaves(caught.value)] == [JournalOfAnotherContract]

@@ -13,6 +13,7 @@ from attestrio.mainnode.client import MainNodeClient
 from attestrio.sim.faults import Hangs
 from attestrio.sim.main_node import SimMainNode
 from attestrio.sim.rollup import next_fork
+from suite import patient
 
 A, B, C = (f"http://127.0.0.1:{port}" for port in (9001, 9002, 9003))
 
@@ -56,7 +57,7 @@ async def test_limits_of_the_configuration_are_those_of_the_client(nursery):
             await main_node.consensus_genesis()  # about 1 kB
     simulated.fault = Hangs()
     async with main_nodes(configured(url=url, timeout_s="0.05"), Metrics()) as main_node:
-        with trio.fail_after(5), pytest.raises(AnswerTooLate):
+        with trio.fail_after(patient(5)), pytest.raises(AnswerTooLate):
             await main_node.consensus_genesis()
 
     nursery.cancel_scope.cancel()

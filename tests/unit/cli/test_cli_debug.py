@@ -23,6 +23,7 @@ from attestrio.kit.http import AnswerTooLarge, BadHttpStatus, serve_app
 from attestrio.roles import BatchNumber, NodeSecretKey
 from attestrio.sim.cluster import Cluster, ClusterSpec
 from cli_kit import SECRETS, genesis_of, write_database, write_genesis, write_history
+from suite import patient
 
 collecting = importlib.import_module("attestrio.app.bundle.collect")  # the package has a function of that name
 NODE_KEY = NodeSecretKey.from_bytes(b"\x07" * 32)
@@ -290,7 +291,7 @@ async def test_a_node_that_runs_is_asked_for_page_metrics_and_its_last_batches(t
         await nursery.start(cluster.run)
         node = cluster.nodes["attester-1"]
         epoch = await node.wait_epoch()
-        with trio.fail_after(30):
+        with trio.fail_after(patient(30)):
             await epoch.status.wait_for(lambda status: status.next_batch == BatchNumber(3))
             await trio.sleep(1.5)  # the book is written once a second
 

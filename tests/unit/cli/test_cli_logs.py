@@ -17,6 +17,7 @@ from attestrio.kit.events import FIELDS, EventName, named
 from attestrio.roles import BatchNumber
 from attestrio.sim.cluster import Cluster, ClusterSpec
 from attestrio.web.health import Finding, Health
+from suite import patient
 
 BEGAN = 1_700_000_000.0
 
@@ -272,7 +273,7 @@ async def test_a_network_tells_its_main_steps_by_name(capsys, tmp_path):
     async with trio.open_nursery() as nursery:
         await nursery.start(cluster.run)
         epoch = await cluster.nodes["attester-1"].wait_epoch()
-        with trio.fail_after(30):
+        with trio.fail_after(patient(30)):
             await epoch.status.wait_for(lambda status: status.next_batch == BatchNumber(2))
         certified.append((await epoch.store.qc(BatchNumber(0))).batch.hash.to_text())
         await cluster.stop("attester-2")

@@ -104,6 +104,19 @@ def test_what_may_not_be_signed_counts_more_than_descriptors(capsys, monkeypatch
     assert root.run_command(["devnet"]) == 70
 
 
+def test_a_directory_of_another_user_is_no_bug(capsys, monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise ExceptionGroup("", [PermissionError(errno.EACCES, "Permission denied", "data/duty.db")])
+
+    monkeypatch.setattr(root, "app", broken)
+
+    assert root.run_command(["batch"]) == 2
+    assert capsys.readouterr().err == (
+        f"attestrio: data/duty.db is closed to user {os.geteuid()}: give the command as the user of the process"
+        " (`sudo -u USER`) [not_allowed]\n"
+    )
+
+
 def test_a_bug_is_exit_1_with_a_traceback_and_a_code(capsys, monkeypatch):
     def broken(*_args, **_kwargs):
         raise ExceptionGroup("", [SourceError("a consequence"), ZeroDivisionError("a bug")])

@@ -26,8 +26,9 @@ from attestrio.roles import (
 )
 from attestrio.sim.cluster import VALIDATOR
 from attestrio.store.memory import MemoryBatchStore
+from suite import patient
 
-LIMIT_S = 10.0  # for anything that is waited for
+LIMIT_S = patient(10.0)  # for anything that is waited for
 LIFTED = {spec.name: UNLIMITED for spec in METHODS if spec is not PING}
 
 

@@ -11,6 +11,7 @@ from attestrio.roles import BatchNumber
 from attestrio.sim.cluster import MAIN, Cluster, ClusterSpec
 from net_world import sync_batch
 from raw_peer import dialled
+from suite import patient
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +24,7 @@ async def network(tmp_path):
     cluster = Cluster(tmp_path, QUICK)
     async with trio.open_nursery() as nursery:
         nodes = await nursery.start(cluster.run)
-        with trio.fail_after(20):
+        with trio.fail_after(patient(20)):
             yield cluster, nodes
         nursery.cancel_scope.cancel()
 

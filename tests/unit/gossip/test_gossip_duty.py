@@ -7,13 +7,14 @@ from attestrio.duty import DutyLog, Step
 from attestrio.roles import BatchNumber
 from memory_world import GENESIS, MEMBERS
 from net_world import LIFTED, running
+from suite import patient
 
 FIVE = BatchNumber(5)
 QUICK = {"rates": LIFTED, "redial_s": 0.05}
 
 
 async def until(condition):
-    with trio.fail_after(5):
+    with trio.fail_after(patient(5)):
         while not condition():  # noqa: ASYNC110 - nothing announces a delivery
             await trio.sleep(0.01)
 

@@ -25,6 +25,7 @@ from attestrio.roles import BatchNumber
 from memory_world import GENESIS, MEMBERS, in_memory
 from net_world import LIFTED, Peer, attester, batch_of, genesis_of, node_key, running, sync_batch
 from raw_peer import DIALLER, SPECS, RawPeer, dialled
+from suite import patient
 
 pytestmark = pytest.mark.slow
 
@@ -43,10 +44,10 @@ class Company:
     number: int = 0
 
     async def assert_unnoticed(self):
-        """A vote that the left peer has now, the right one has within a second."""
+        """A vote that the left peer has now, the right one has soon."""
         self.number += 1
         self.left.vote(MEMBERS[0], self.number)
-        with trio.fail_after(1):
+        with trio.fail_after(patient(1)):
             mark = 0
             while True:
                 votes, mark = await self.right.votes.wait_newer(mark)
@@ -55,7 +56,7 @@ class Company:
 
     async def wait_alone(self, limit_s=5.0):
         """Only the two good peers are connected."""
-        with trio.fail_after(limit_s):
+        with trio.fail_after(patient(limit_s)):
             await self.node.node.connected.wait_value(lambda now: now == 2)
 
 
@@ -163,7 +164,7 @@ async def test_peers_that_fall_silent_are_let_go(said):
         await them.assert_unnoticed()
 
         for peer in silent:
-            with trio.fail_after(7):
+            with trio.fail_after(patient(7)):
                 await peer.wait_end()
         assert living() < 200
         for peer in silent:
@@ -178,7 +179,7 @@ async def test_a_mux_handshake_that_stalls_ends_with_the_first_ping(hello):
             await peer.send(hello)
         await them.assert_unnoticed()
 
-        with trio.fail_after(5):
+        with trio.fail_after(patient(5)):
             await peer.wait_end()
 
 
@@ -266,7 +267,7 @@ async def test_a_stranger_too_many_pushes_out_the_oldest_and_not_who_has_proved_
         await trio.sleep(0.05)
         crowd = [await opened(them.node.address) for _ in range(MAX_STRANGERS)]
 
-        with trio.fail_after(2):
+        with trio.fail_after(patient(2)):
             assert await oldest.receive_some() == b""
         assert them.node.node.connected.value == 3
         for stream in [oldest, *crowd]:
@@ -297,7 +298,7 @@ async def test_a_peer_that_asks_and_never_reads_costs_one_answer_and_is_let_go()
                             + (0x4000 | stream).to_bytes(2, "little") + len(call).to_bytes(2, "little") + call
                             + (0x8000 | stream).to_bytes(2, "little")
                         )  # fmt: skip
-                with trio.fail_after(4):
+                with trio.fail_after(patient(4)):
                     while connection in them.node.node.connections():
                         pending = max(pending, connection._pending_bytes)
                         await trio.sleep(0.01)

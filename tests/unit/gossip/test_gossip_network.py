@@ -16,6 +16,7 @@ from attestrio.store.memory import MemoryBatchStore
 from memory_world import GENESIS, MEMBERS, in_memory
 from net_world import LIFTED, attester, batch_of, genesis_of, node_key, running, sync_batch
 from raw_peer import DIALLER, HOLD, RawPeer, dialled
+from suite import patient
 
 FOREIGN = genesis_of(MEMBERS, chain_id=271)
 QUICK = {"rates": LIFTED, "redial_s": 0.05}
@@ -39,7 +40,7 @@ async def network(count, degree, genesis=GENESIS, **rules):
             nodes.append(
                 await stack.enter_async_context(running(genesis, index, outbound=outbound, own=own, **rules_of))
             )
-        with trio.fail_after(10):
+        with trio.fail_after(patient(10)):
             for node in nodes:
                 await node.node.connected.wait_value(lambda now, node=node: now >= len(node.node.rules.static_outbound))
         yield nodes
@@ -150,7 +151,7 @@ async def test_batch_votes_propagation_each_of_ten_nodes_votes_and_a_quorum_reac
         for node, secret in zip(nodes, members, strict=True):
             node.vote(secret, 5)
 
-        with trio.fail_after(10):
+        with trio.fail_after(patient(10)):
             for node in nodes:
                 certificate = await node.votes.wait_quorum()
                 assert certificate.batch == batch_of(genesis, 5)
@@ -342,7 +343,7 @@ async def test_a_chain_without_a_committee_is_joined_and_its_batches_are_exchang
         async with dialled(a.address, genesis=genesis.hash()) as peer:
             await peer.greet()
             async with peer.talking():
-                with trio.fail_after(1):
+                with trio.fail_after(patient(1)):
                     assert await peer.call("get_batch", get_batch.encode_request(0)) != b""
                     assert await peer.call("get_batch", b"") is None
 
@@ -351,6 +352,6 @@ async def test_answers_come_at_once_although_no_vote_is_on_its_way():
     async with running(GENESIS, 1) as node, dialled(node.address) as peer:
         await peer.greet()
         async with peer.talking():
-            with trio.fail_after(1):
+            with trio.fail_after(patient(1)):
                 assert await peer.call("push_batch_votes", b"") == b""
                 assert await peer.call("push_batch_votes", b"\xff") is None

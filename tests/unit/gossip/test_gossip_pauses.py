@@ -6,6 +6,7 @@ from attestrio.gossip.rpc import ping
 from memory_world import GENESIS, in_memory
 from net_world import LIFTED, running, sync_batch
 from raw_peer import DIALLER, dialled
+from suite import patient
 
 PING = ping.encode_request(bytes(range(32)))
 ANNOUNCEMENTS = 14  # the stream of push_batch_store_state, the last one
@@ -33,7 +34,7 @@ async def test_a_peer_that_parks_too_much_is_read_from_again_as_soon_as_it_is_us
 
             await node.store.queue_batch(sync_batch(0))  # whose announcement makes use of the stream
 
-            with trio.fail_after(1):
+            with trio.fail_after(patient(1)):
                 await peer.wait_requests("push_batch_store_state", 2)
                 await peer.call("ping", PING)
 

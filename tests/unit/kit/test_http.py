@@ -32,6 +32,7 @@ from attestrio.kit.http import (
 )
 from attestrio.kit.tcp import bind_socket
 from starlette.responses import Response
+from suite import patient
 
 
 async def echo(scope, receive, send):
@@ -361,7 +362,7 @@ async def test_a_client_that_does_not_read_cannot_hold_up_a_stop():
         await Response(b"x" * 30_000_000)(scope, receive, send)
 
     limits = ServerLimits(grace_s=0.02, send_s=0.05)
-    with trio.fail_after(5):
+    with trio.fail_after(patient(5)):
         async with trio.open_nursery() as nursery:
             url = httpx.URL(await nursery.start(partial(serve_app, big, "127.0.0.1:0", limits=limits)))
             stream = await trio.open_tcp_stream(url.host, url.port)
@@ -375,7 +376,7 @@ async def test_a_client_that_does_not_read_cannot_hold_up_a_stop():
 
 async def test_half_a_request_is_dropped_when_idle_for_too_long():
     limits = ServerLimits(idle_s=0.05)
-    with trio.fail_after(5):
+    with trio.fail_after(patient(5)):
         async with trio.open_nursery() as nursery:
             url = httpx.URL(await nursery.start(partial(serve_app, echo, "127.0.0.1:0", limits=limits)))
             async with await trio.open_tcp_stream(url.host, url.port) as stream:
@@ -409,7 +410,7 @@ async def leave_before_the_answer(stream):
 @pytest.mark.parametrize("leave", [leave_at_once, leave_after_an_answer, leave_before_the_answer])
 async def test_clients_that_leave_take_no_place_from_those_who_come(leave):
     limits = ServerLimits(max_connections=3)
-    with trio.fail_after(5):
+    with trio.fail_after(patient(5)):
         async with trio.open_nursery() as nursery:
             url = httpx.URL(await nursery.start(partial(serve_app, echo, "127.0.0.1:0", limits=limits)))
             for _ in range(10):
@@ -477,7 +478,7 @@ async def test_garbage_costs_only_its_connection():
             async with stream:
                 await stream.send_all(raw)
                 await stream.send_eof()
-                with trio.fail_after(5):
+                with trio.fail_after(patient(5)):
                     try:
                         while await stream.receive_some(65536):
                             pass

@@ -14,7 +14,7 @@ from attestrio.quorum.watch import VotesWatch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quorum_kit import GENESIS, KEYS, OTHER_GENESIS, STRANGER, batch, committee, forged, vote
-from suite import examples
+from suite import examples, patient
 
 COMMITTEE = committee()
 
@@ -137,7 +137,7 @@ async def test_votes_before_a_bad_one_are_announced():
     with pytest.raises(BadVoteSignature):
         watch.add([vote(KEYS[0], 5), forged(KEYS[1], 5)])
 
-    with trio.fail_after(1):
+    with trio.fail_after(patient(1)):
         votes, _ = await watch.wait_newer(0)
     assert votes == [vote(KEYS[0], 5)]
 
@@ -163,7 +163,7 @@ async def test_list_that_makes_a_quorum_wakes_who_waits_for_one(nursery, verifie
     await trio.testing.wait_all_tasks_blocked()
     await watch.add_many([vote(key, 5) for key in KEYS])
 
-    with trio.fail_after(5):
+    with trio.fail_after(patient(5)):
         await done.wait()
     assert [certificate.batch for certificate in found] == [batch(5)]
 
@@ -182,7 +182,7 @@ async def test_list_wakes_who_waits_for_newer_votes(nursery, verifier):
     await trio.testing.wait_all_tasks_blocked()
     await watch.add_many([vote(key, 5) for key in KEYS[:3]])
 
-    with trio.fail_after(5):
+    with trio.fail_after(patient(5)):
         await done.wait()
     assert got == [vote(key, 5) for key in KEYS[:3]]
 

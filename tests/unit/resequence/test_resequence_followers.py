@@ -21,6 +21,7 @@ from attestrio.stream.follow import StreamFollower
 from attestrio.stream.live import LiveStream
 from attestrio.stream.messages import Bookmark, L2Block, message_untrusted
 from attestrio.stream.server import StreamLimits, serve_stream
+from suite import patient
 
 pytestmark = pytest.mark.slow  # chains are built and executed, on the real clock
 
@@ -57,7 +58,7 @@ async def copying(address, path):
 async def wait_same(first, *others):
     """Until all of them have the entries of the first."""
     wanted = await first.entries(0, first.state.header.total_entries)
-    with trio.fail_after(20):
+    with trio.fail_after(patient(20)):
         for stream in others:
             while True:
                 state = stream.state
@@ -138,7 +139,7 @@ async def test_a_follower_that_dies_while_it_unwinds_ends_with_the_sequencers_by
             await wait_same(live, copy)
         await trio.to_thread.run_sync(rebuild, db, live, stream, folder, SCENARIOS[2])
         async with served(live) as address:
-            with trio.fail_after(20), pytest.RaisesGroup(Died, flatten_subgroups=True):
+            with trio.fail_after(patient(20)), pytest.RaisesGroup(Died, flatten_subgroups=True):
                 async with copying(address, path) as (copy, _):
                     left = died
                     write = copy._write

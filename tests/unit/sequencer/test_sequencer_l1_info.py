@@ -24,6 +24,7 @@ from attestrio.sequencer.l1_store import L1Store
 from attestrio.sequencer.lines import GrowingFile
 from attestrio.sequencer.shared import SharedChain
 from sequencer_kit import own_chain, own_rules
+from suite import patient
 
 MANAGER, GERS = Address(b"\x01" * 20), Address(b"\x02" * 20)
 TOP = 1_000
@@ -121,7 +122,7 @@ async def test_who_waits_hears_of_a_rollback(store, db, nursery):
     sink, _ = sink_on(store, db)
     nursery.start_soon(sink.record, step(rollback(3, 10)))
 
-    with trio.fail_after(5):
+    with trio.fail_after(patient(5)):
         await sink.wait_more(0)
 
     assert sink.heard == 1

@@ -11,6 +11,7 @@ from attestrio.duty import EndState
 from attestrio.sim.cluster import MAIN, Cluster, ClusterSpec, OtherCluster
 from attestrio.sim.wires import TcpWires
 from attestrio.store import open_certificates
+from suite import patient
 
 QUICK = ClusterSpec(attesters=4, batch_every_s=0.03, poll_s=0.02)
 
@@ -19,7 +20,7 @@ QUICK = ClusterSpec(attesters=4, batch_every_s=0.03, poll_s=0.02)
 async def running(cluster):
     async with trio.open_nursery() as nursery:
         nodes = await nursery.start(cluster.run)
-        with trio.fail_after(10):
+        with trio.fail_after(patient(10)):
             yield nodes
         nursery.cancel_scope.cancel()
 

@@ -7,9 +7,10 @@ import pytest
 import trio
 from attestrio.sim.links import Weather
 from attestrio.sim.wires import CONNECTIONS, Cut, Line, TcpWires
+from suite import patient
 
 A, B, C = "alice", "bob", "carol"
-TIMEOUT_S = 10
+TIMEOUT_S = patient(10)
 
 
 class Town:

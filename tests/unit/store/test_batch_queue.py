@@ -4,6 +4,7 @@ import trio.testing
 from attestrio.roles import BatchNumber, SyncBatch
 from attestrio.store import StoreClosed, StoreState
 from attestrio.store.queue import CACHE_BATCHES, MAX_UNWRITTEN, BatchQueue
+from suite import patient
 
 
 def batch(number) -> SyncBatch:
@@ -44,14 +45,14 @@ async def test_a_lagging_disk_makes_the_next_batch_wait(autojump_clock):
     assert not queue.ranges.queued.contains(MAX_UNWRITTEN)
 
     queue.moved(range_of(0, 0), [batch(0)])
-    with trio.fail_after(5):
+    with trio.fail_after(patient(5)):
         await queue.put(batch(MAX_UNWRITTEN))
 
 
 async def test_an_old_batch_never_waits_for_the_disk(autojump_clock):
     queue = await filled(MAX_UNWRITTEN)
 
-    with trio.fail_after(5):
+    with trio.fail_after(patient(5)):
         await queue.put(batch(3))
 
     assert queue.ranges.queued == range_of(0, MAX_UNWRITTEN - 1)
@@ -74,7 +75,7 @@ async def test_what_lies_below_a_range_that_began_anew_is_dropped(autojump_clock
     queue.moved(range_of(9, 9))
 
     assert cached(queue, 10) == []
-    with trio.fail_after(1):
+    with trio.fail_after(patient(1)):
         await queue.wait_written()
 
 

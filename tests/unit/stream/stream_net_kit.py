@@ -13,6 +13,7 @@ from attestrio.stream.live import LiveStream
 from attestrio.stream.messages import BatchEnd, BatchStart, Bookmark, L2Block, L2BlockEnd, Transaction
 from attestrio.stream.protocol import PacketReader
 from attestrio.stream.server import StreamLimits, serve_stream
+from suite import patient
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "datastream"
 TRANSCRIPTS = {one["name"]: one for one in json.loads((GOLDEN / "transcripts.json").read_text("utf-8"))["transcripts"]}
@@ -86,7 +87,7 @@ async def served(stream, limits=LIMITS):
 async def dialled(address):
     """A plain TCP connection."""
     host, port = address.rsplit(":", 1)
-    with trio.fail_after(20):
+    with trio.fail_after(patient(20)):
         async with await trio.open_tcp_stream(host, int(port)) as stream:
             yield Socket(stream)
 

@@ -19,7 +19,7 @@ from attestrio.stream.server import serve_stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream_net_kit import LIMITS, batch, block, chain, entries_of_a, make_stream, pairs, scripted, served
-from suite import examples
+from suite import examples, patient
 
 A = entries_of_a()
 OK = RESULTS[Status.OK]
@@ -36,7 +36,7 @@ async def following(address, stream, **options):
     """A follower that writes to `stream`; gives what is copied."""
     copy = LiveStream(stream)
     options = {"waits_s": (0.001, 0.01), **options}
-    with trio.fail_after(20):
+    with trio.fail_after(patient(20)):
         async with trio.open_nursery() as nursery:
             follower = StreamFollower(address, copy, **options)
             nursery.start_soon(follower.run)
@@ -234,7 +234,7 @@ async def test_a_server_that_is_not_there_is_told_once(empty, caplog):
     await listeners[0].aclose()
     caplog.set_level(logging.INFO, "attestrio.stream")
 
-    with trio.fail_after(20):
+    with trio.fail_after(patient(20)):
         async with following(f"127.0.0.1:{port}", empty):
             while len(caplog.records) < 3:
                 await trio.lowlevel.checkpoint()

@@ -23,7 +23,7 @@ from stream_net_kit import (
     served,
     streamed,
 )
-from suite import examples
+from suite import examples, patient
 
 A = entries_of_a()
 OK = RESULTS[Status.OK]
@@ -355,7 +355,7 @@ async def test_the_place_of_an_entry_that_is_gone_is_not_told(tmp_path):
 
 async def test_who_talks_is_not_silent_even_before_there_is_anything_to_answer(stream_of):
     ours, theirs = trio.socket.socketpair()
-    with ours, theirs, trio.fail_after(20):
+    with ours, theirs, trio.fail_after(patient(20)):
         connection = Connection(trio.SocketStream(ours), LiveStream(stream_of("a")))
         connection.active_at = long_ago = -1e9
         async with trio.open_nursery() as nursery:

@@ -13,6 +13,7 @@ from attestrio.web.beat import DEAD_S, EVERY_S, LATE_S, Beat
 from attestrio.web.guard import MAX_REQUESTS, PROBES, Guard, page_of
 from attestrio.web.publisher import Publisher
 from attestrio.web.status import pages_app
+from suite import patient
 from web_kit import BAD, GOOD, Scripted, Wall, health
 
 BATCH = BatchView(
@@ -141,7 +142,7 @@ async def test_more_requests_than_can_be_answered_are_turned_away(site):
     async with trio.open_nursery() as nursery:
         for _ in range(MAX_REQUESTS + 3):
             nursery.start_soon(ask)
-        with trio.fail_after(5):
+        with trio.fail_after(patient(5)):
             while len(codes) < 3:
                 await trio.lowlevel.checkpoint()
         gate.set()

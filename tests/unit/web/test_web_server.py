@@ -14,9 +14,10 @@ from attestrio.web import events
 from attestrio.web.api import StatusView
 from attestrio.web.events import MAX_STREAMS
 from attestrio.web.status import LIMITS, WebServer
+from suite import patient
 from web_kit import Scripted, health
 
-PROMPT_S = 2.0  # for what takes milliseconds, on a machine that has other things to do
+PROMPT_S = patient(2.0)  # for what takes milliseconds, on a machine that has other things to do
 
 
 class Site:
