@@ -34,6 +34,19 @@ class OutputUnwritable(SetupError):
         super().__init__(f"standard output cannot be written: {problem}")
 
 
+class NotAllowed(SetupError):
+    """A file or a directory that the user who gave the command has no right to: a data directory is open to its own
+    user alone."""
+
+    code: ClassVar[str] = "not_allowed"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} is closed to user {os.geteuid()}: give the command as the user of the process (`sudo -u USER`)"
+        )
+        self.path = path
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Output:

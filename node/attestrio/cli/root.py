@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError, Group
 
-from attestrio.cli.output import CheckedStdout, OutputUnwritable, Usage, complain, report, silence, worst
+from attestrio.cli.output import CheckedStdout, NotAllowed, OutputUnwritable, Usage, complain, report, silence, worst
 from attestrio.errors import NodeError, OutOfDescriptors, SafetyError, for_want_of_descriptors
 
 app = App(
@@ -100,6 +100,8 @@ def _ended_by(one: BaseException, whole: BaseException, *, as_json: bool) -> int
     refused = None if isinstance(one, SafetyError | OutOfDescriptors) else for_want_of_descriptors(one)
     if refused is not None:  # whatever could not be opened: the file is not what has to be mended
         one = OutOfDescriptors(refused.strerror or str(refused))
+    if isinstance(one, PermissionError) and one.filename is not None:  # wherever a command looked first
+        one = NotAllowed(str(one.filename))
     match one:
         case KeyboardInterrupt():
             return INTERRUPTED
