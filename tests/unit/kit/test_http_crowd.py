@@ -13,7 +13,6 @@ import trio.testing
 from attestrio.kit.http import ServerLimits, Unreachable, client, post_bounded, serve_app
 from starlette.responses import Response
 from suite import patient
-from suite import patient
 
 SOON_S = patient(10.0)  # for what takes milliseconds, on a machine that has other things to do
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
