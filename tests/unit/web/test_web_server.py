@@ -171,8 +171,10 @@ async def test_as_many_streams_are_given_when_all_ask_at_once(site):
     assert sorted(codes) == [200] * MAX_STREAMS + [503] * 10
 
 
-async def test_streams_end_by_themselves_when_the_server_does(site, caplog):
-    async with site.stream() as stream:
+async def test_streams_end_by_themselves_when_the_server_does(nursery, caplog):
+    slow_to_stop = replace(LIMITS, grace_s=60.0)
+
+    async with running(nursery, limits=slow_to_stop) as site, site.stream() as stream:
         await stream.document()
         began = trio.current_time()
         await site.stop()
