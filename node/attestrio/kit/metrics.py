@@ -15,6 +15,8 @@ from importlib import metadata
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.exposition import generate_latest as generate_plain
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -22,6 +24,7 @@ from prometheus_client.registry import Collector
 
 NAME = re.compile(r"attestrio_[a-z0-9_]*[a-z0-9]")
 CONTENT_TYPE: str = CONTENT_TYPE_LATEST
+PLAIN_CONTENT_TYPE: str = CONTENT_TYPE_PLAIN_0_0_4
 
 # From a tenth of a millisecond (one signature) to a minute (a certificate that waits for people).
 SECONDS: tuple[float, ...] = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -75,6 +78,11 @@ class Metrics:
     def render(self) -> bytes:
         """All series in OpenMetrics text, ending in `# EOF`. O(series); serve it with `CONTENT_TYPE`."""
         text: bytes = generate_latest(_WithoutCreated(self._registry))  # type: ignore[no-untyped-call]
+        return text
+
+    def render_plain(self) -> bytes:
+        """The same in Prometheus's older text, for those who read no other; serve it with `PLAIN_CONTENT_TYPE`."""
+        text: bytes = generate_plain(_WithoutCreated(self._registry))
         return text
 
     def value(self, name: str, **labels: str) -> float:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from attestrio.errors import NodeError, SetupError, SourceError
 from attestrio.kit.http import App, ServerLimits, serve_app
-from attestrio.kit.metrics import CONTENT_TYPE, Metrics
+from attestrio.kit.metrics import CONTENT_TYPE, PLAIN_CONTENT_TYPE, Metrics
 from attestrio.web.api import Source
 from attestrio.web.assets import INDEX, Asset, read_assets
 from attestrio.web.beat import Beat
@@ -103,7 +103,7 @@ class _Pages:
         self._beat = beat
         self._assets = assets
         self._one = trio.Lock()
-        self._rendered: tuple[float, bytes] = (float("-inf"), b"")
+        self._rendered: dict[bool, tuple[float, bytes]] = {}  # by whether it is plain
 
     def app(self) -> Starlette:
         made = Starlette(
@@ -163,12 +163,14 @@ class _Pages:
         return _json({"ready": ready, "as_of": time.time(), "checks": checks}, 200 if ready else 503)
 
     async def _scrape(self, request: Request) -> Response:
-        at, text = self._rendered
+        accepted = request.headers.get("accept", "")
+        plain = "text/plain" in accepted and "openmetrics" not in accepted and "*/*" not in accepted
+        at, text = self._rendered.get(plain, (float("-inf"), b""))
         now = trio.current_time()
         if now - at >= METRICS_S:
-            text = self._metrics.render()
-            self._rendered = now, text
-        return Response(text, headers={"content-type": CONTENT_TYPE})
+            text = self._metrics.render_plain() if plain else self._metrics.render()
+            self._rendered[plain] = now, text
+        return Response(text, headers={"content-type": PLAIN_CONTENT_TYPE if plain else CONTENT_TYPE})
 
 
 def _not_read(exc: NodeError) -> Response:

@@ -79,6 +79,31 @@ async def test_a_request_that_is_over_makes_room_for_another():
     assert (full.status_code, after.status_code) == (503, 200)
 
 
+OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind", "last"),
+    [
+        (None, "application/openmetrics-text", b"# EOF\n"),
+        ("*/*", "application/openmetrics-text", b"# EOF\n"),
+        (OPENMETRICS, "application/openmetrics-text", b"# EOF\n"),
+        ("text/plain;version=0.0.4", "text/plain", b"\n"),
+    ],
+)
+async def test_metrics_are_openmetrics_and_the_older_text_for_who_reads_no_other(accept, kind, last):
+    async with site(Scripted()) as http:
+        http.headers.pop("accept")
+        for _ in range(2):  # the second one is what was rendered for the first
+            answer = await http.get(f"{HOME}/metrics", headers={} if accept is None else {"accept": accept})
+
+            assert answer.headers["content-type"].startswith(kind)
+            assert answer.content.endswith(last)
+            assert (b"# EOF" in answer.content) is (kind != "text/plain")
+            assert b"attestrio_build_info{" in answer.content
+            assert b"_created" not in answer.content
+
+
 @pytest.mark.slow
 async def test_readiness_changes_by_itself_while_nobody_looks_at_the_page(nursery):
     found = [GOOD]
