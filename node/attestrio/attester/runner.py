@@ -144,7 +144,6 @@ class AttesterRunner:
         elif number < votes.min_batch_number:
             log.info("batch %d: the vote came too late", number)
             self.duty.record(number, Step.SENT, Reason.VOTE_BELOW_FLOOR)
-            votes.offer_late(vote)
             newest = self.watch.status.next_batch
             if newest is not None and newest > number:  # else a certificate stored here has raised the floor
                 self.duty.end(number, EndState.MISSED, Reason.VOTE_BELOW_FLOOR)

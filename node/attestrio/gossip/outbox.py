@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import Protocol
 
 from attestrio.gossip.votes_wire import MAX_PUSH, VoteCodec, check_max_bytes
 from attestrio.roles import AttesterPublicKey, BatchNumber, Committee, SignedBatch
-
-LATE_BELOW: Final = 8  # numbers below the floor; further down nobody takes note of a late vote
 
 
 class VoteLog(Protocol):
@@ -16,9 +14,6 @@ class VoteLog(Protocol):
 
     @property
     def min_batch_number(self) -> BatchNumber: ...
-
-    @property
-    def late(self) -> SignedBatch | None: ...
 
     def newer_than(self, mark: int) -> tuple[list[SignedBatch], int]: ...
 
@@ -57,7 +52,6 @@ class Outbox:
         self._heard: dict[bytes, bytes] = {}  # key to signature of the newest vote the peer sent of it
         self._highest = -1  # batch number in what was gathered
         self._own_number = -1  # batch number of the newest vote of `own` that the peer has
-        self._late_number = -1  # of the newest that went along although it was late
         self.carries: BatchNumber | None = None
         """For which batch the last push has the vote of `own`; None: it has none."""
 
@@ -76,9 +70,7 @@ class Outbox:
         """The body of the next push, or None: there is nothing to say now. What it holds counts as sent.
 
         The newest votes go first: a backlog of thousands takes many pushes, and a vote made meanwhile does not queue
-        behind it. Inside a push the oldest stands first. Votes that have fallen below the floor are left out, but for
-        the own one that came late: it goes along where there is room and no other of the same key, which would have
-        the whole push refused. A push of its own it is not worth: a link carries few.
+        behind it. Inside a push the oldest stands first. Votes that have fallen below the floor are left out.
         """
         self._gather()
         floor, room = self._log.min_batch_number, self._max_bytes
@@ -97,24 +89,8 @@ class Outbox:
                     self.carries = vote.batch.number
             if key == self._own:
                 self._own_number = vote.batch.number
-        if chosen and self._own is not None and self.carries is None:
-            chosen += self._late_entry(floor, room)
         chosen.reverse()
         return b"".join(chosen) if chosen else None
-
-    def _late_entry(self, floor: int, room: int) -> list[bytes]:
-        """The own vote that came late, if the peer has not been sent it and it is not long ago."""
-        late = self._log.late
-        if late is None or late.key.raw != self._own:
-            return []
-        number = late.batch.number
-        if not max(self._late_number, self._own_number, floor - LATE_BELOW - 1) < number < floor:
-            return []
-        entry = self._codec.entry(late)
-        if len(entry) > room:
-            return []
-        self._late_number = number
-        return [entry]
 
     def is_own_due(self) -> bool:
         """Whether the own vote for the newest batch that others vote for is still to be made. O(new votes)."""

@@ -54,9 +54,6 @@ class VoteRegister:
         self._floor = BatchNumber(0)
         self._version = 0
         self._recoverer = Recoverer()
-        self.late: SignedBatch | None = None
-        """A vote of this node that came too late to count. It goes along with others', so that peers know it is alive;
-        nothing here depends on it."""
 
     @property
     def min_batch_number(self) -> BatchNumber:

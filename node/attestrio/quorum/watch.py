@@ -132,18 +132,6 @@ class VotesWatch:
             raise raised
         return added
 
-    @property
-    def late(self) -> SignedBatch | None:
-        """The last vote given to `offer_late`."""
-        return self._register.late
-
-    def offer_late(self, vote: SignedBatch) -> None:
-        """This node's own vote is below the floor: links may take it along with others, once for each peer.
-
-        It is of no use for a certificate, but who hears it knows that its author works.
-        """
-        self._register.late = vote
-
     def raise_floor(self, number: BatchNumber) -> None:
         """Drop the votes below `number` and skip such votes from now on. A number not above the floor does nothing."""
         if number > self._register.min_batch_number:

@@ -16,7 +16,6 @@ from trio_util import AsyncValue, move_on_when
 
 from attestrio.errors import PeerError
 from attestrio.quorum.watch import VotesWatch
-from attestrio.roles import SignedBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,24 +97,20 @@ class MemoryNetwork:
 
     async def _connection(self, sender: Member, receiver: Member, luck: random.Random) -> None:
         mark = 0
-        told: SignedBatch | None = None
         while True:
             await sender.votes.wait_newer(mark)
             await trio.sleep(self.weather.delay_s / 2)
             votes, newest = sender.votes.newer_than(mark)
             if not votes:  # the floor rose meanwhile: nothing is left to be said
                 continue
-            late = sender.votes.late  # as on the wire: once, along with others, and not beside one of the same key
-            if late is told or late is None or any(vote.key == late.key for vote in votes):
-                late = None
             await trio.sleep(self.weather.delay_s / 2)
             if luck.random() < self.weather.drop:
                 return
             try:
-                receiver.votes.add(votes if late is None else [late, *votes])
+                receiver.votes.add(votes)
             except PeerError:
                 return  # as on the wire: no answer, and the pusher drops the connection
-            mark, told = newest, late or told
+            mark = newest
 
     async def join(self, member: Member) -> NoReturn:
         """Send `member`'s votes to all others, whoever comes and goes, until cancelled."""
