@@ -62,7 +62,8 @@ class NodeMetrics:
         self._missed = metrics.counter(
             "attestrio_member_missed_total",
             "Batches that a member of the committee had no vote for when the status went on, by reason. late: it came"
-            " before the status had named three more numbers; silent: not until then, which is when a batch is judged."
+            " before the status had named three more numbers; silent: not until then, which is when a batch is judged"
+            " (a vote made after its author's own register went on is sent to nobody)."
             " All at 0 from the beginning of an epoch, in a committee of up to 200; in a larger one a member's series"
             " starts with its first miss.",
             {"member": (), "reason": ()},

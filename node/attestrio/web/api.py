@@ -110,7 +110,9 @@ class MemberView(Shape, frozen=True):
     last_vote_at: float | None = None
     missed: dict[str, int] = {}
     """How many batches it missed since the epoch began here, by reason: "silent", "late", "other_hash". A batch is
-    judged when the status has named three more numbers since it went past it: a vote that comes until then is late."""
+    judged when the status has named three more numbers since it went past it: a vote that comes until then is late.
+    Silent is not dead: a vote that is made when its author's own register has gone on is sent to nobody, and is late
+    only on its author's page."""
 
 
 class CommitteeView(Shape, frozen=True):

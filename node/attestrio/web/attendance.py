@@ -19,7 +19,9 @@ from attestrio.roles import AttesterPublicKey, BatchNumber
 class Miss(StrEnum):
     """Why a member's vote was not there when the status went on."""
 
-    SILENT = "silent"  # no vote was heard, not even late
+    SILENT = (
+        "silent"  # no vote was heard, not even late; one made after its author's register went on is sent to nobody
+    )
     LATE = "late"  # the vote came afterwards, while the status named the next three numbers
     OTHER_HASH = "other_hash"  # it voted for another hash than most
 
