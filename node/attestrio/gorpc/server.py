@@ -16,8 +16,8 @@ from attestrio.gorpc.exchange import CONNECTED, HeadReader, Pair, PairReader, re
 from attestrio.gorpc.gob import GobEncoder, GobLimits, Shape
 from attestrio.gorpc.handling import Handler, Handlers, Peer, Remembered
 from attestrio.gorpc.messages import EMPTY, REQUEST, RESPONSE, Nothing, RequestHeader, ResponseHeader
-from attestrio.kit.seldom import Seldom
 from attestrio.gorpc.wire import prepare, receive, send
+from attestrio.kit.seldom import Seldom
 from attestrio.kit.tcp import accept, bind_socket, shown_address
 
 log = logging.getLogger("attestrio.gorpc")
