@@ -64,7 +64,7 @@ EXIT_CODES = """\
 | 5 | the data directory is in use by another process |
 | 70 | safety halt: going on could sign or store something wrong |
 | 71 | the key has been used, and its signing history is not here |
-| 130, 143 | ended by SIGINT, SIGTERM, in order |
+| 129, 130, 143 | ended by SIGHUP (its terminal was closed), SIGINT, SIGTERM, in order |
 """
 
 

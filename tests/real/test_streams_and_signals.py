@@ -138,6 +138,27 @@ async def test_a_signal_that_is_repeated_while_a_network_is_prepared_changes_not
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("before", "then", "code"), [("SIG_DFL", "await trio.sleep_forever()", 129), ("SIG_IGN", "pass", 0)]
+)
+def test_a_terminal_that_is_closed_ends_what_runs_in_order_unless_nohup_started_it(before, then, code):
+    program = f"""
+import os, signal, trio
+signal.signal(signal.SIGHUP, signal.{before})
+from attestrio.cli.signals import until_signal
+
+async def work():
+    os.kill(os.getpid(), signal.SIGHUP)
+    {then}
+
+print(trio.run(until_signal, work))
+"""
+
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=TIMEOUT_S)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"{code}\n", "")
+
+
 def test_once_a_signal_was_obeyed_no_other_is_written_to_a_socket_that_trio_is_about_to_close():
     program = """
 import os, signal, trio

@@ -11,7 +11,9 @@ from typing import NoReturn
 
 __all__ = ["main"]
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+HANG_UP = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+"""A terminal that is closed ends what runs on it, in order; what `nohup` started goes on."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *HANG_UP)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end what runs in order: everything is cancelled, closed, and the exit code says which it was."""
+"""SIGTERM, SIGINT and SIGHUP end what runs in order: all is cancelled, closed, and the exit code says which it was."""
 
 from __future__ import annotations
 
