@@ -30,6 +30,7 @@ from attestrio.sim.chain import SimChain
 from attestrio.sim.links import MemoryNetwork
 from attestrio.store import MemoryBatchStore, open_certificates
 from node_world import genesis_of, key
+from suite import patient
 
 POLL_S = 0.02
 GENESIS = genesis_of([1])  # one attester, which is a quorum by itself
@@ -72,8 +73,8 @@ class Site:
 
 
 async def certified(node, number):
-    """Until the node has said that the certificate is stored."""
-    with trio.fail_after(5):
+    """Until the node has said that the certificate is stored: at the earliest after the seconds in which it listens."""
+    with trio.fail_after(patient(10)):
         await node.duty.watch.wait_value(lambda _: node.duty.end_state(number) is EndState.CERTIFIED)
 
 
