@@ -7,11 +7,15 @@ from app_kit import KEY, genesis_of
 from attestrio.app.parts import RunningNode
 from attestrio.app.seen import Seen
 from attestrio.app.web import NodePage
-from attestrio.config import MainNodeSection, NodeConfig, NodeSection, ServeSection
+from attestrio.config import BatchesSection, L1Section, MainNodeSection, NodeConfig, NodeSection, ServeSection
 from attestrio.duty import DutyLog, EndState, EpochOf, Step
 from attestrio.duty.book import BOOK, DutyBook
+from attestrio.errors import SourceError
 from attestrio.kit.blocking import inline
 from attestrio.kit.metrics import Metrics
+from attestrio.l1.api import BlockNumber
+from attestrio.l1.endpoint import Endpoint
+from attestrio.l1.provider import L1Provider
 from attestrio.protection.epochs import EpochCause
 from attestrio.protection.pending import PendingRollback, write_pending
 from attestrio.roles import AttesterSecretKey, BatchNumber
@@ -26,9 +30,13 @@ WELL = PollOutcome(PollResult.SAME, 0.1)
 class Node:
     """A node without parts, and its page: the test says what runs, who is connected, and what a poll brought."""
 
-    def __init__(self, folder, *, key=MEMBER, serve=None, peers=None):
+    def __init__(self, folder, *, key=MEMBER, serve=None, peers=None, l1=None):
         config = NodeConfig(
-            node=NodeSection(data_dir=str(folder)), main_node=MainNodeSection(url="http://h/"), serve=serve
+            node=NodeSection(data_dir=str(folder)),
+            main_node=MainNodeSection(url="http://h/"),
+            serve=serve,
+            l1=l1,
+            batches=BatchesSection(check_l1=l1 is not None),
         )
         self.connected = AsyncValue(peers or 0)
         rules = SimpleNamespace(static_outbound={"one": "h:1", "two": "h:2"})
@@ -155,6 +163,30 @@ def test_a_main_node_that_shows_no_genesis_is_told_from_one_that_was_not_asked(t
         "the main node has no genesis yet",
         "the main node was not asked yet",
     ]
+
+
+# --- Ethereum
+
+
+async def test_a_node_shows_ethereum_as_far_as_it_is_final_and_none_where_it_has_no_part_in_it(tmp_path):
+    with_l1, without = Node(tmp_path, l1=L1Section(rpc_urls=("http://127.0.0.1:9",), finality="safe")), Node(tmp_path)
+    for node in (with_l1, without):
+        node.begin()
+    unasked = with_l1.check("l1")
+
+    async with L1Provider([Endpoint("http://127.0.0.1:9", 7)], schedule=()) as chain:
+        with_l1.page.chain = chain
+        chain.head = BlockNumber(41)
+        final = with_l1.page._l1()
+        with pytest.raises(SourceError):
+            await chain.block("safe")
+        away = with_l1.page._l1()
+
+    assert (final.chain_id, final.head, final.cursor, final.finality, final.problem) == (7, 41, 42, "safe", "")
+    assert (away.head, away.cursor, away.problem) == (41, None, "unreachable")
+    assert unasked == (True, "Ethereum was not asked yet")
+    assert with_l1.check("l1")[0] is False
+    assert without.page._l1() is None
 
 
 # --- what was last

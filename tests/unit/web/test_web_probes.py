@@ -127,3 +127,11 @@ async def test_readiness_changes_by_itself_while_nobody_looks_at_the_page(nurser
 @pytest.mark.parametrize("host", ["notlocalhost", "evil-localhost", "localhost.evil.example", "localhost:80:80"])
 def test_a_name_that_looks_like_ours_is_not(host):
     assert not is_ours(host, frozenset({"node.example"}))
+
+
+def test_only_files_of_known_types_can_be_asked_for(tmp_path):
+    for name in ("page.js", "style.css", "notes.py", "attester.key", "no-suffix"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "folder.js").mkdir()
+
+    assert set(read_assets(tmp_path)) == {"page.js", "style.css"}
