@@ -170,23 +170,21 @@ def test_a_main_node_that_shows_no_genesis_is_told_from_one_that_was_not_asked(t
 
 async def test_a_node_shows_ethereum_as_far_as_it_is_final_and_none_where_it_has_no_part_in_it(tmp_path):
     with_l1, without = Node(tmp_path, l1=L1Section(rpc_urls=("http://127.0.0.1:9",), finality="safe")), Node(tmp_path)
-    for node in (with_l1, without):
-        node.begin()
     unasked = with_l1.check("l1")
 
     async with L1Provider([Endpoint("http://127.0.0.1:9", 7)], schedule=()) as chain:
         with_l1.page.chain = chain
         chain.head = BlockNumber(41)
-        final = with_l1.page._l1()
+        final = (await with_l1.page.document()).l1
         with pytest.raises(SourceError):
             await chain.block("safe")
-        away = with_l1.page._l1()
+        away = (await with_l1.page.document()).l1
 
     assert (final.chain_id, final.head, final.cursor, final.finality, final.problem) == (7, 41, 42, "safe", "")
     assert (away.head, away.cursor, away.problem) == (41, None, "unreachable")
     assert unasked == (True, "Ethereum was not asked yet")
     assert with_l1.check("l1")[0] is False
-    assert without.page._l1() is None
+    assert (await without.page.document()).l1 is None
 
 
 # --- what was last

@@ -1,6 +1,7 @@
 """`attestrio doctor`: every check, well and not well, and that looking changes nothing."""
 
 import errno
+import importlib
 import json
 import os
 import resource
@@ -21,7 +22,7 @@ from attestrio.app.aggregator_config import L1Section as AggregatorL1
 from attestrio.app.doctor import Grade, above, examine, far, machine, past, subject_of
 from attestrio.app.doctor.clock import Clock
 from attestrio.app.doctor.ethereum import chain
-from attestrio.app.doctor.finding import ok
+from attestrio.app.doctor.finding import Finding, ok
 from attestrio.app.doctor.holder import holder_of, ports_of
 from attestrio.app.doctor.ports import port
 from attestrio.app.doctor.subject import L1Access
@@ -38,6 +39,7 @@ from attestrio.roles import NodeSecretKey
 from attestrio.sim.cluster import Cluster, ClusterSpec
 from cli_kit import GENESIS, SECRETS, STRANGER, genesis_of, write_genesis
 
+doctoring = importlib.import_module("attestrio.cli.doctor")
 PEER = NodeSecretKey.from_bytes(b"\x01" * 32).public()
 KEY = SECRETS[0].public()
 MANAGER, NOTHING = f"0x{1:040x}", f"0x{2:040x}"
@@ -178,6 +180,24 @@ def test_the_journal_that_aggregators_share_is_called(url, where):
 )
 def test_contracts_are_those_that_the_configuration_names(kind, made, contracts):
     assert dict(subject_of(kind, made).l1.contracts) == dict.fromkeys(contracts, MANAGER)
+
+
+@pytest.mark.parametrize(("grade", "code"), [("ok", 0), ("warn", 0), ("fail", 2)])
+def test_only_what_failed_makes_the_exit_code_and_no_key_is_repeated(attestrio, monkeypatch, grade, code):
+    secret = SECRETS[0].to_text()
+
+    async def found(_subject):
+        await trio.lowlevel.checkpoint()
+        return [ok("first", "", "well"), Finding("second", "of it", Grade(grade), f"{secret} is no file", "mend it")]
+
+    monkeypatch.setattr(doctoring, "examine", found)
+
+    text, document = attestrio("doctor"), attestrio("doctor", "--json")
+
+    assert (text.code, document.code) == (code, code)
+    assert document.document["ok"] is (code == 0)
+    assert "attester:secret:secp256k1:<secret> is no file" in text.out
+    assert [one for one in (text.out, document.out) if secret in one] == []
 
 
 # --- the machine

@@ -1,5 +1,7 @@
 """The one line that `systemctl status` shows of each role."""
 
+from types import SimpleNamespace
+
 import pytest
 from attestrio.aggregator.desk import Absent
 from attestrio.aggregator.runner import Serving
@@ -23,6 +25,24 @@ def test_a_node_without_an_epoch_says_what_it_waits_for():
     node = RunningNode(NodeConfig(), Metrics(), DutyLog(lambda: 0.0), AsyncValue(None), AsyncValue(None))
 
     assert node_line(node) == "waits for a genesis"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "peers", "line"),
+    [
+        (None, None, "epoch 2: no batch is named yet"),
+        (7, None, "epoch 2: batch 7 is to be attested"),
+        (7, ["a", "b"], "epoch 2: batch 7 is to be attested, 2 peers"),
+    ],
+)
+def test_a_node_says_which_batch_is_wanted_and_how_many_peers_it_has(wanted, peers, line):
+    status = SimpleNamespace(status=SimpleNamespace(next_batch=wanted))
+    network = None if peers is None else SimpleNamespace(peers=peers)
+    epoch = AsyncValue(SimpleNamespace(number=2, status=status))
+
+    assert (
+        node_line(RunningNode(NodeConfig(), Metrics(), DutyLog(lambda: 0.0), epoch, AsyncValue(None), network)) == line
+    )
 
 
 def test_an_operator_says_what_is_left(tmp_path):
