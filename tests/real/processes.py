@@ -30,7 +30,7 @@ class Running:
     def __init__(self, process):
         self._process = process
         self.pid = process.pid
-        self.out, self.err = "", ""
+        self.out, self.err, self._silent = "", "", False
         self._news = trio.Condition()
 
     async def read(self, *, task_status):
@@ -39,6 +39,9 @@ class Running:
                 if stream is not None:
                     nursery.start_soon(self._follow, name, stream)
             task_status.started()
+        self._silent = True
+        async with self._news:
+            self._news.notify_all()
 
     async def _follow(self, name, stream):
         async for chunk in stream:
@@ -47,9 +50,10 @@ class Running:
                 self._news.notify_all()
 
     async def wait_said(self, text):
-        """Until `text` was printed, on either stream."""
+        """Until `text` was printed, on either stream, both of which may end before."""
         async with self._news:
             while text not in self.out + self.err:
+                assert not self._silent, f"ended without {text!r}:\n{self.out}\n{self.err}"
                 await self._news.wait()
 
     def logged(self):
