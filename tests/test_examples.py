@@ -47,7 +47,7 @@ def test_embed_runs_as_a_program(tmp_path):
         [sys.executable, "-W", "error", str(EMBED)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         cwd=tmp_path,
         check=False,
     )
@@ -55,4 +55,4 @@ def test_embed_runs_as_a_program(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     numbers = by_node(done.stdout)
     assert numbers["main node"][:6] == [0, 1, 2, 3, 4, 5]
-    assert numbers["attester"][:3] == [0, 1, 2]
+    assert {0, 1, 2} <= set(numbers["attester"])  # in one of its lives: it may end before it has printed the last
