@@ -149,7 +149,7 @@ async def test_a_leader_that_was_paused_is_fenced_off_when_it_goes_on(redis):
     async with clients(redis, 2) as (one, two), trio.open_nursery() as nursery:
         paused = Fenced(one, await one.lead("sender", "one", 0.3))  # and it does not renew: it is not running
         await paused.put("t", b"k", b"of one")
-        nursery.start_soon(lambda: while_leading(two, "sender", "two", work, for_s=0.3))
+        nursery.start_soon(lambda: while_leading(two, "sender", "two", work, for_s=30.0))
         with trio.fail_after(patient(10)):
             await has_taken_over.wait()
 
