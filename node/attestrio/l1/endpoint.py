@@ -97,7 +97,7 @@ class Endpoint:
             raw = await post_bounded(
                 self._http, self._url, body, self._max_bytes, timeout_s=self._timeout_s, source=source
             )
-            result = wire.answer_untrusted(raw, id, source)
+            result = wire.answer_untrusted(raw, id, source, of_logs=method == "eth_getLogs")
         except BadHttpStatus as exc:
             if exc.status not in RATE_STATUS:
                 self._verified = False

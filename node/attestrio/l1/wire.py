@@ -107,8 +107,10 @@ _read_header = msgspec.json.Decoder(_HeaderJson).decode
 _read_text = msgspec.json.Decoder(str).decode
 
 
-def answer_untrusted(raw: bytes, id: int, source: str) -> Raw:
+def answer_untrusted(raw: bytes, id: int, source: str, *, of_logs: bool = False) -> Raw:
     """The result of call `id`. Raises MalformedAnswer, RpcFailed and its kinds, RateLimited.
+
+    Only of logs a range can be refused: "out of range" to a call means that the endpoint lacks its block.
 
     Not `kit.jsonrpc`'s reader, for two reasons: the data of an error is wanted here, and looking through 10 MiB of logs
     for brackets before parsing takes as long as parsing. Too deep a nesting ends msgspec by a RecursionError as well.
@@ -118,13 +120,13 @@ def answer_untrusted(raw: bytes, id: int, source: str) -> Raw:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise MalformedAnswer(source, str(exc)) from exc
     if response.error:
-        raise _classified(response.error, source)
+        raise _classified(response.error, source, of_logs)
     if response.id != id or response.result is UNSET:
         raise MalformedAnswer(source, f"id {response.id!r}, asked with {id}, or no result")
     return response.result
 
 
-def _classified(error: _ErrorWithData, source: str) -> SourceError:
+def _classified(error: _ErrorWithData, source: str, of_logs: bool) -> SourceError:
     """What an error means. Codes are used loosely, -32005 for both limits, so that the text decides."""
     code, text = error.code, error.message
     if code == METHOD_NOT_FOUND:
@@ -133,7 +135,7 @@ def _classified(error: _ErrorWithData, source: str) -> SourceError:
         return CallReverted(source, code, text, _revert_data(error.data))
     if code == 429 or RATE_TEXTS.search(text):
         return RateLimited(source, 0.0)
-    if RANGE_TEXTS.search(text):
+    if of_logs and RANGE_TEXTS.search(text):
         return RangeRefused(source, code, text, _suggested(text))
     if code == LIMIT_CODE:
         return RateLimited(source, 0.0)

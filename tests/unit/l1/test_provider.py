@@ -345,6 +345,15 @@ async def test_a_refused_range_is_told_from_a_rate_limit(chain, autojump_clock, 
     assert isinstance(told.value, RateLimited) if most == "rate" else told.value.most == most
 
 
+async def test_an_endpoint_that_lacks_the_block_of_a_call_is_not_the_last_word(chain, autojump_clock):
+    behind, good = StubNode(chain), StubNode(chain)
+    lacks = Refusal(-32602, "BlockOutOfRangeError: block height is 102 but requested was 105")
+    behind.twist = lambda method, result: lacks if method == "eth_call" else result
+
+    assert await provider_of(behind, good).call(ADDRESS, b"\x01\x02", "latest") == b"\x01\x02"
+    assert len(behind.calls("eth_call")) == 1
+
+
 # --- lies
 
 
