@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, NoReturn
 
 import trio
 
@@ -138,14 +138,9 @@ async def run_sequencer(
             await nursery.start(parts.pool_store.run)
             address = await nursery.start(serve_stream, parts.live, config.stream.bind, limits_of(config))
             parts.seen.stream_address = address
-            url = None
-            if config.sequencer.metrics_bind:
-                page = sequencer_page(parts.metrics, parts.seen, has_l1=bool(config.l1.rpc_urls))
+            url = await parts.enter_page(life)
+            if url is not None:
                 nursery.start_soon(parts.seen.follow)
-                section = config.sequencer
-                url = await life.enter_async_context(
-                    served_page(page, parts.metrics, section.metrics_bind, section.metrics_hosts)
-                )
             await parts.start_l1(nursery, sink)
             if resequence:
                 await parts.resequence(sink, close=config.resequence.then == "build")
@@ -158,9 +153,7 @@ async def run_sequencer(
                 nursery.cancel_scope.cancel()
                 return
             if resequence and config.resequence.then == "serve":
-                log.warning("nothing is built: start again without --resequence")
-                parts.halt("batches were built again; it is to be started without --resequence")
-                await trio.sleep_forever()
+                await parts.only_serve()
             if config.pool.file is not None:
                 nursery.start_soon(TransactionFile(Path(config.pool.file), parts.intake, run=run_blocking).run)
             await parts.runner(sink).run()
@@ -207,6 +200,23 @@ class _Parts:
             raise ResequenceNeeded(aligned.first, aligned.last)
         if aligned.unwound is not None:
             log.warning("%d blocks that were in no stream are gone", aligned.unwound.blocks)
+
+    # --- what it shows
+
+    async def enter_page(self, life: AsyncExitStack) -> str | None:
+        """Serve page and metrics until the end of `life`, if that is configured. Raises AddressInUse, BadAddress."""
+        section = self._config.sequencer
+        if not section.metrics_bind:
+            return None
+        page = sequencer_page(self.metrics, self.seen, has_l1=bool(self._config.l1.rpc_urls))
+        serving = served_page(page, self.metrics, section.metrics_bind, section.metrics_hosts)
+        return await life.enter_async_context(serving)
+
+    async def only_serve(self) -> NoReturn:
+        """What was built again is served, and nothing is added to it."""
+        log.warning("nothing is built: start again without --resequence")
+        self.halt("batches were built again; it is to be started without --resequence")
+        await trio.sleep_forever()
 
     # --- L1
 

@@ -110,39 +110,50 @@ def devnet(
     """
     set_up_logs(log_format or "auto", "info", shown="warning")
     if aligned:
-        refuse_beside(
-            "--aligned",
-            {
-                "--chain": chain,
-                "--data-dir": data_dir,
-                "--attesters": attesters,
-                "--processes": processes,
-            },
-        )
-        from attestrio.cli.devnet_aligned import run_aligned  # here, because its imports take half a second
-        from attestrio.sim.aligned import AlignedSpec
-
-        spec = AlignedSpec(
-            operators or DEFAULT_OPERATORS, batches, every, redis_url=redis or "", anvil=find_anvil(anvil),
-            web=page_of(web),
-        )  # fmt: skip
-        return run_aligned(spec, output)
+        useless = {"--chain": chain, "--data-dir": data_dir, "--attesters": attesters, "--processes": processes}
+        refuse_beside("--aligned", useless)
+        return of_aligned(operators, batches, every, redis, anvil, web, output)
     refuse_without("--aligned", {"--operators": operators, "--redis": redis})
     # with more attesters than have to sign, one of them is late for many a batch: no news where all run in one process
     logging.getLogger("attestrio.attester").setLevel(logging.ERROR)
     with folder(data_dir) as path:
         if processes:
             refuse_beside("--processes", {"--chain": chain, "--anvil": anvil})
-            from attestrio.cli.devnet_processes import ATTESTERS, PAGES, run_processes
-
-            one = prepared(path, attesters, every, web=page_of(web) or PAGES, default=ATTESTERS)
-            return run_processes(one, batches, output)
+            return of_processes(path, attesters, batches, every, web, output)
         cluster = prepared(path, attesters, every, find_anvil(anvil) if chain or anvil else None, page_of(web))
         done: list[BatchQC] = []
         code = trio.run(until_signal, partial(collect, cluster, batches, done, output))
         if batches is not None and code == 0:
             summarise(cluster, done, output)
     return code
+
+
+def of_aligned(
+    operators: int | None,
+    batches: int | None,
+    every: float,
+    redis: str | None,
+    anvil: Path | None,
+    web: str | None,
+    output: Output,
+) -> int:
+    """A network of Aligned. Returns the exit code; raises AnvilAbsent, Usage and what the network raises."""
+    from attestrio.cli.devnet_aligned import run_aligned  # here, because its imports take half a second
+    from attestrio.sim.aligned import AlignedSpec
+
+    found, page = find_anvil(anvil), page_of(web)
+    spec = AlignedSpec(operators or DEFAULT_OPERATORS, batches, every, redis_url=redis or "", anvil=found, web=page)
+    return run_aligned(spec, output)
+
+
+def of_processes(
+    path: Path, attesters: int | None, batches: int | None, every: float, web: str | None, output: Output
+) -> int:
+    """A network whose nodes can be killed one by one. Returns the exit code; raises as `prepared`, and Usage."""
+    from attestrio.cli.devnet_processes import ATTESTERS, PAGES, run_processes
+
+    cluster = prepared(path, attesters, every, web=page_of(web) or PAGES, default=ATTESTERS)
+    return run_processes(cluster, batches, output)
 
 
 def refuse_beside(option: str, others: Mapping[str, object]) -> None:
