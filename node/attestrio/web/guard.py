@@ -58,7 +58,7 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, answer)
             return
-        counted = path != STREAM and path not in PROBES
+        counted = _counts(path)
         self._under_way += counted
         try:
             await self._app(scope, receive, answer)
@@ -72,9 +72,14 @@ class Guard:
         host = Headers(scope=scope).get("host", "")
         if path not in PROBES and not is_ours(host, self._hosts):
             return PlainTextResponse("this server is not known by that name: web.hosts lists those it has\n", 403)
-        if self._under_way >= MAX_REQUESTS and path != STREAM and path not in PROBES:
+        if self._under_way >= MAX_REQUESTS and _counts(path):
             return PlainTextResponse("busy\n", 503, headers={"retry-after": "1", "connection": "close"})
         return None
+
+
+def _counts(path: str) -> bool:
+    """Whether it is one of the requests of which there may be `MAX_REQUESTS`: streams have a bound of their own."""
+    return path != STREAM and path not in PROBES
 
 
 def page_of(path: str) -> str:
